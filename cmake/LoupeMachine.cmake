@@ -1,0 +1,31 @@
+# The instruction set to build for. It is looked up anew at every configure, never cached, and spelled out on the command line: when the
+# processor has changed the flags change, so neither a build folder nor a compiler cache can hand out objects made for another machine.
+set(LOUPE_MACHINE "native" CACHE STRING "native, avx512 (x86-64-v4 with VNNI and BF16), avx2 (x86-64-v3) or baseline (x86-64)")
+set_property(CACHE LOUPE_MACHINE PROPERTY STRINGS native avx512 avx2 baseline)
+
+set(_loupe_machine ${LOUPE_MACHINE})
+if(_loupe_machine STREQUAL "native")
+  set(_loupe_machine baseline)
+  if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64" AND EXISTS /proc/cpuinfo)
+    file(STRINGS /proc/cpuinfo _loupe_cpu REGEX "^flags" LIMIT_COUNT 1)
+    string(APPEND _loupe_cpu " ")
+    if(_loupe_cpu MATCHES " avx2 " AND _loupe_cpu MATCHES " fma " AND _loupe_cpu MATCHES " f16c ")
+      set(_loupe_machine avx2)
+    endif()
+    if(_loupe_cpu MATCHES " avx512bw " AND _loupe_cpu MATCHES " avx512vl " AND _loupe_cpu MATCHES " avx512dq "
+       AND _loupe_cpu MATCHES " avx512_vnni " AND _loupe_cpu MATCHES " avx512_bf16 ")
+      set(_loupe_machine avx512)
+    endif()
+  endif()
+endif()
+
+if(_loupe_machine STREQUAL "avx512")
+  set(LOUPE_MACHINE_FLAGS -march=x86-64-v4 -mavx512vnni -mavx512bf16)
+elseif(_loupe_machine STREQUAL "avx2")
+  set(LOUPE_MACHINE_FLAGS -march=x86-64-v3)
+elseif(_loupe_machine STREQUAL "baseline")
+  set(LOUPE_MACHINE_FLAGS "")
+else()
+  message(FATAL_ERROR "LOUPE_MACHINE: expected native, avx512, avx2 or baseline, found '${LOUPE_MACHINE}'")
+endif()
+message(STATUS "loupe: building for ${_loupe_machine} (${LOUPE_MACHINE_FLAGS})")
