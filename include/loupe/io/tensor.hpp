@@ -19,7 +19,7 @@ struct tensor {
     std::vector<index_t> shape;           ///< outermost dimension first (the last one is contiguous); may be empty for a scalar
     const std::byte* data = nullptr;
     index_t bytes = 0;
-    std::string file;                     ///< for messages
+    std::string file; ///< for messages
     std::shared_ptr<const void> owner;
 
     /// Number of values.

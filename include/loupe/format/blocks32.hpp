@@ -1,0 +1,212 @@
+// Blocks of 32 values with one binary16 scale: Q4_0, Q4_1, Q5_0, Q5_1, Q8_0.
+// Everywhere byte j of the nibbles carries elements j (low) and j + 16 (high).
+#pragma once
+
+#include <loupe/core/half.hpp>
+#include <loupe/format/concept.hpp>
+
+namespace loupe::format {
+
+namespace detail {
+
+// A product as binary32 has it. Without this a compiler may fuse it with the addition behind it, and codes on an edge come out
+// differently from the reference encoder's. (Decoders do not need it: their products are exact.)
+inline float rounded(float product) noexcept {
+#if defined(__GNUC__) && (defined(__x86_64__) || defined(__SSE2__))
+    __asm__("" : "+x"(product));
+    return product;
+#elif defined(__GNUC__) && defined(__aarch64__)
+    __asm__("" : "+w"(product));
+    return product;
+#else
+    volatile float kept = product;
+    return kept;
+#endif
+}
+
+// trunc(x * inverse + offset), kept in [0, most] whatever x is (a NaN gives 0).
+inline std::uint8_t code(float x, float inverse, float offset, float most) noexcept {
+    const float sum = rounded(x * inverse) + offset;
+    return static_cast<std::uint8_t>(sum > 0.0F ? (sum < most ? sum : most) : 0.0F);
+}
+
+// The element of largest magnitude with its sign; the first of equals.
+inline float extreme32(const float* in) noexcept {
+    float magnitude = 0.0F, value = 0.0F;
+    for (index_t i = 0; i < 32; ++i) {
+        const float a = in[i] < 0.0F ? -in[i] : in[i];
+        if (a > magnitude) magnitude = a, value = in[i];
+    }
+    return value;
+}
+
+struct range32 {
+    float low, high;
+    explicit range32(const float* in) noexcept : low(in[0]), high(in[0]) {
+        for (index_t i = 1; i < 32; ++i) {
+            low = in[i] < low ? in[i] : low;
+            high = in[i] > high ? in[i] : high;
+        }
+    }
+};
+
+inline float reciprocal(float d) noexcept { return d != 0.0F ? 1.0F / d : 0.0F; }
+
+// Codes of 0...15 as nibbles.
+inline void store_nibbles(const std::uint8_t* codes, std::byte* to) noexcept {
+    for (index_t j = 0; j < 16; ++j) to[j] = static_cast<std::byte>((codes[j] & 15U) | ((codes[j + 16] & 15U) << 4));
+}
+
+// Bit 4 of each code, as one 32-bit word.
+inline std::uint32_t fifth_bits(const std::uint8_t* codes) noexcept {
+    std::uint32_t bits = 0;
+    for (index_t j = 0; j < 32; ++j) bits |= ((codes[j] >> 4) & 1U) << j;
+    return bits;
+}
+
+// Nibbles to codes 0...15, in element order.
+inline void load_nibbles(const std::byte* from, int* codes) noexcept {
+    const local_bytes<16> q(from);
+    for (index_t j = 0; j < 16; ++j) {
+        codes[j] = q[j] & 15;
+        codes[j + 16] = q[j] >> 4;
+    }
+}
+
+// The same with a fifth bit: byte i / 8 of the word at `high`, bit i % 8.
+inline void load_five_bits(const std::byte* high, const std::byte* from, int* codes) noexcept {
+    load_nibbles(from, codes);
+    const auto bits = load<std::uint32_t>(high);
+    for (std::uint32_t j = 0; j < 32; ++j) codes[j] |= static_cast<int>(((bits >> j) & 1U) << 4);
+}
+
+inline float load_half(const std::byte* from) noexcept { return half_to_float(load<std::uint16_t>(from)); }
+inline void store_half(std::byte* to, float value) noexcept { store(to, float_to_half(value)); }
+
+} // namespace detail
+
+/// d (q - 8), q of 4 bits. Bytes: half d, 16 nibble bytes.
+struct q4_0 {
+    static constexpr std::uint32_t id = 2;
+    static constexpr std::string_view name = "Q4_0";
+    static constexpr index_t length = 32, bytes = 18;
+
+    static void decode(const std::byte* block, float* out) noexcept {
+        const float d = detail::load_half(block);
+        int q[32];
+        detail::load_nibbles(block + 2, q);
+        for (index_t i = 0; i < 32; ++i) out[i] = d * static_cast<float>(q[i] - 8);
+    }
+    /// The value of largest magnitude gets code 0 (GGUF specification, encoder of Q4_0).
+    static void encode(const float* in, std::byte* block) noexcept {
+        const float d = detail::extreme32(in) / -8.0F, inverse = detail::reciprocal(d);
+        std::uint8_t codes[32];
+        for (index_t i = 0; i < 32; ++i) codes[i] = detail::code(in[i], inverse, 8.5F, 15.0F);
+        detail::store_half(block, d);
+        detail::store_nibbles(codes, block + 2);
+    }
+};
+
+/// d q + m, q of 4 bits. Bytes: half d, half m, 16 nibble bytes.
+struct q4_1 {
+    static constexpr std::uint32_t id = 3;
+    static constexpr std::string_view name = "Q4_1";
+    static constexpr index_t length = 32, bytes = 20;
+
+    static void decode(const std::byte* block, float* out) noexcept {
+        const float d = detail::load_half(block), m = detail::load_half(block + 2);
+        int q[32];
+        detail::load_nibbles(block + 4, q);
+        for (index_t i = 0; i < 32; ++i) out[i] = d * static_cast<float>(q[i]) + m;
+    }
+    static void encode(const float* in, std::byte* block) noexcept {
+        const detail::range32 range(in);
+        const float d = (range.high - range.low) / 15.0F, inverse = detail::reciprocal(d);
+        std::uint8_t codes[32];
+        for (index_t i = 0; i < 32; ++i) codes[i] = detail::code(in[i] - range.low, inverse, 0.5F, 15.0F);
+        detail::store_half(block, d);
+        detail::store_half(block + 2, range.low);
+        detail::store_nibbles(codes, block + 4);
+    }
+};
+
+/// d (q - 16), q of 5 bits. Bytes: half d, u32 fifth bits, 16 nibble bytes.
+struct q5_0 {
+    static constexpr std::uint32_t id = 6;
+    static constexpr std::string_view name = "Q5_0";
+    static constexpr index_t length = 32, bytes = 22;
+
+    static void decode(const std::byte* block, float* out) noexcept {
+        const float d = detail::load_half(block);
+        int q[32];
+        detail::load_five_bits(block + 2, block + 6, q);
+        for (index_t i = 0; i < 32; ++i) out[i] = d * static_cast<float>(q[i] - 16);
+    }
+    static void encode(const float* in, std::byte* block) noexcept {
+        const float d = detail::extreme32(in) / -16.0F, inverse = detail::reciprocal(d);
+        std::uint8_t codes[32];
+        for (index_t i = 0; i < 32; ++i) codes[i] = detail::code(in[i], inverse, 16.5F, 31.0F);
+        detail::store_half(block, d);
+        detail::store(block + 2, detail::fifth_bits(codes));
+        detail::store_nibbles(codes, block + 6);
+    }
+};
+
+/// d q + m, q of 5 bits. Bytes: half d, half m, u32 fifth bits, 16 nibble bytes.
+struct q5_1 {
+    static constexpr std::uint32_t id = 7;
+    static constexpr std::string_view name = "Q5_1";
+    static constexpr index_t length = 32, bytes = 24;
+
+    static void decode(const std::byte* block, float* out) noexcept {
+        const float d = detail::load_half(block), m = detail::load_half(block + 2);
+        int q[32];
+        detail::load_five_bits(block + 4, block + 8, q);
+        for (index_t i = 0; i < 32; ++i) out[i] = d * static_cast<float>(q[i]) + m;
+    }
+    static void encode(const float* in, std::byte* block) noexcept {
+        const detail::range32 range(in);
+        const float d = (range.high - range.low) / 31.0F, inverse = detail::reciprocal(d);
+        std::uint8_t codes[32];
+        for (index_t i = 0; i < 32; ++i) codes[i] = detail::code(in[i] - range.low, inverse, 0.5F, 31.0F);
+        detail::store_half(block, d);
+        detail::store_half(block + 2, range.low);
+        detail::store(block + 4, detail::fifth_bits(codes));
+        detail::store_nibbles(codes, block + 8);
+    }
+};
+
+/// d q, q of 8 bits. Bytes: half d, 32 signed bytes.
+struct q8_0 {
+    static constexpr std::uint32_t id = 8;
+    static constexpr std::string_view name = "Q8_0";
+    static constexpr index_t length = 32, bytes = 34;
+
+    static void decode(const std::byte* block, float* out) noexcept {
+        const float d = detail::load_half(block);
+        std::int8_t q[32];
+        __builtin_memcpy(q, block + 2, sizeof q);
+        for (index_t i = 0; i < 32; ++i) out[i] = d * static_cast<float>(q[i]);
+    }
+    /// Rounds halves away from zero; d is stored as a half, the codes come from the unrounded one.
+    static void encode(const float* in, std::byte* block) noexcept {
+        float largest = 0.0F;
+        for (index_t i = 0; i < 32; ++i) {
+            const float a = in[i] < 0.0F ? -in[i] : in[i];
+            largest = a > largest ? a : largest;
+        }
+        const float d = largest / 127.0F, inverse = detail::reciprocal(d);
+        std::int8_t q[32];
+        for (index_t i = 0; i < 32; ++i) {
+            float p = in[i] * inverse;
+            p = p > -127.0F ? p : -127.0F; // also where p is not a number
+            p = p < 127.0F ? p : 127.0F;
+            const int twice = static_cast<int>(p * 2.0F); // doubling is exact: no sum of floats to be fused
+            q[i] = static_cast<std::int8_t>((twice + (twice < 0 ? -1 : 1)) / 2);
+        }
+        detail::store_half(block, d);
+        __builtin_memcpy(block + 2, q, sizeof q);
+    }
+};
+
+} // namespace loupe::format

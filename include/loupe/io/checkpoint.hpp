@@ -1,0 +1,67 @@
+// A model file or folder, opened: sizes, weights, tokenizer.
+#pragma once
+
+#include <loupe/io/binding.hpp>
+#include <loupe/io/config_gguf.hpp>
+#include <loupe/io/config_json.hpp>
+#include <loupe/io/gguf.hpp>
+#include <loupe/io/safetensors.hpp>
+#include <loupe/io/tokenizer.hpp>
+
+#include <filesystem>
+#include <optional>
+
+namespace loupe::io {
+
+/// What a model file holds. Weights stay mapped.
+struct checkpoint {
+    std::string path;
+    dimensions sizes;
+    std::shared_ptr<const decoder_weights> weights;
+    std::optional<io::tokenizer> tokenizer; ///< none if the file has no vocabulary
+
+    /// The tokenizer; an error if the file has none.
+    const io::tokenizer& text() const {
+        if (!tokenizer) throw error(path + ": expected a tokenizer (tokenizer.json, or tokenizer.ggml keys in a GGUF file), found none");
+        return *tokenizer;
+    }
+};
+
+/// Opens a .gguf file or a folder with config.json, safetensors and tokenizer.json. Errors name file, key or tensor.
+inline checkpoint open(const std::filesystem::path& path, executor& threads) {
+    checkpoint c;
+    c.path = path.string();
+    std::error_code ignored;
+    if (!std::filesystem::exists(path, ignored)) throw error(fmt::format("{}: expected a .gguf file or a folder with config.json, found nothing there", c.path));
+    if (std::filesystem::is_directory(path, ignored)) {
+        c.sizes = dimensions_from_config(path);
+        const auto file = safetensors::open(path);
+        std::string prefix;
+        for (const char* candidate : {"model.language_model.", "model.", "language_model.model."}) {
+            if (file.find(std::string(candidate) + "embed_tokens.weight") != nullptr) {
+                prefix = candidate;
+                break;
+            }
+        }
+        if (prefix.empty()) throw error(fmt::format("{}: expected a tensor model.embed_tokens.weight or model.language_model.embed_tokens.weight, found neither", c.path));
+        c.weights = bind_weights(file.tensors(), c.path, safetensors_names(prefix, c.sizes.family == "gemma3"), c.sizes, threads);
+        if (std::filesystem::exists(path / "tokenizer.json", ignored)) c.tokenizer = tokenizer::from_folder(path);
+    } else {
+        const auto file = gguf::open(path);
+        c.sizes = dimensions_from_gguf(file);
+        c.weights = bind_weights(file.tensors(), c.path, gguf_names(), c.sizes, threads);
+        if (file.contains("tokenizer.ggml.model")) c.tokenizer = tokenizer::from_gguf(file);
+        if (c.tokenizer) {
+            for (const char* name : {"<|image|>", "<|audio|>", "<|video|>"}) {
+                if (const auto id = c.tokenizer->find(name)) c.sizes.placeholders.push_back(*id);
+            }
+        }
+    }
+    if (c.tokenizer && c.tokenizer->size() > c.sizes.vocabulary) {
+        throw error(fmt::format("{}: expected a tokenizer of at most {} tokens, as many as the embedding has rows, found {}", c.path, c.sizes.vocabulary,
+                                c.tokenizer->size()));
+    }
+    return c;
+}
+
+} // namespace loupe::io

@@ -1,0 +1,109 @@
+// Loops over one or two rows: gating, adding, scaling, rotating, softmax.
+#pragma once
+
+#include <loupe/core/compat/xsimd.hpp>
+#include <loupe/core/types.hpp>
+
+#include <algorithm>
+#include <cmath>
+#include <concepts>
+#include <limits>
+#include <span>
+
+namespace loupe::kernel {
+
+/// x[i] = Activation(x[i]) · y[i].
+template <class Activation>
+inline void gate(std::span<float> x, std::span<const float> y) {
+    const auto n = static_cast<index_t>(x.size());
+    index_t i = 0;
+    if constexpr (requires(simd::floats v) {
+                      { Activation::apply(v) } -> std::convertible_to<simd::floats>;
+                  }) {
+        using simd::floats;
+        for (; i + simd::width <= n; i += simd::width) {
+            const floats g = Activation::apply(floats::load_unaligned(x.data() + i));
+            (g * floats::load_unaligned(y.data() + i)).store_unaligned(x.data() + i);
+        }
+        if (i < n) { // the rest goes through the same instructions, so an element's value does not depend on where it stands
+            alignas(64) float rest[simd::width] = {};
+            std::copy(x.begin() + i, x.end(), rest);
+            Activation::apply(floats::load_aligned(rest)).store_aligned(rest);
+            for (index_t j = 0; i + j < n; ++j) x[i + j] = rest[j] * y[i + j];
+        }
+    } else {
+        for (; i < n; ++i) x[i] = static_cast<float>(Activation::apply(x[i])) * y[i];
+    }
+}
+
+/// x += y.
+inline void add(std::span<float> x, std::span<const float> y) {
+    for (std::size_t i = 0; i < x.size(); ++i) x[i] += y[i];
+}
+
+/// x *= factor.
+inline void scale(std::span<float> x, float factor) {
+    for (float& v : x) v *= factor;
+}
+
+/// Rotates the pairs (i, i + D/2) of one head by the angles whose cosines and sines are given (D/2 of each).
+inline void rotate(std::span<float> head, std::span<const float> cosines, std::span<const float> sines) {
+    const std::size_t half = head.size() / 2;
+    float* low = head.data();
+    float* high = head.data() + half;
+    for (std::size_t i = 0; i < half; ++i) {
+        const float a = low[i], b = high[i];
+        low[i] = a * cosines[i] - b * sines[i];
+        high[i] = b * cosines[i] + a * sines[i];
+    }
+}
+
+/// x[i] = SoftCap(x[i]).
+template <class SoftCap>
+inline void softcap(std::span<float> x, float cap) {
+    for (float& v : x) v = SoftCap::apply(v, cap);
+}
+
+/// softmax in place, by subtraction of the maximum.
+inline void softmax(std::span<float> x) {
+    using simd::floats;
+    const auto n = static_cast<index_t>(x.size());
+    const float largest = *std::max_element(x.begin(), x.end());
+    floats lanes(0.0F);
+    index_t i = 0;
+    for (; i + simd::width <= n; i += simd::width) {
+        const floats e = xsimd::exp(floats::load_unaligned(x.data() + i) - floats(largest));
+        e.store_unaligned(x.data() + i);
+        lanes += e;
+    }
+    float sum = simd::sum(lanes);
+    for (; i < n; ++i) sum += x[i] = std::exp(x[i] - largest);
+    scale(x, 1.0F / sum);
+}
+
+/// log Σ exp(x), in double from float terms.
+inline double log_sum_exp(std::span<const float> x) {
+    using simd::floats;
+    const auto n = static_cast<index_t>(x.size());
+    floats highest(-std::numeric_limits<float>::infinity());
+    index_t i = 0;
+    for (; i + simd::width <= n; i += simd::width) highest = xsimd::max(highest, floats::load_unaligned(x.data() + i));
+    alignas(64) float lane[simd::width];
+    highest.store_aligned(lane);
+    float largest = *std::max_element(lane, lane + simd::width);
+    for (; i < n; ++i) largest = std::max(largest, x[i]);
+    // Partial sums over stretches of a few thousand keep float's rounding away from the total.
+    double sum = 0;
+    for (index_t begin = 0; begin < n; begin += 1024) {
+        const index_t end = std::min(n, begin + 1024);
+        floats lanes(0.0F);
+        for (i = begin; i + simd::width <= end; i += simd::width) {
+            lanes += xsimd::exp(floats::load_unaligned(x.data() + i) - floats(largest));
+        }
+        sum += simd::sum(lanes);
+        for (; i < end; ++i) sum += std::exp(x[i] - largest);
+    }
+    return static_cast<double>(largest) + std::log(sum);
+}
+
+} // namespace loupe::kernel

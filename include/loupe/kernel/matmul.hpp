@@ -1,0 +1,84 @@
+// y = x · Wᵀ for weights in any format.
+#pragma once
+
+#include <loupe/core/buffer.hpp>
+#include <loupe/core/executor.hpp>
+#include <loupe/core/view.hpp>
+#include <loupe/format/registry.hpp>
+#include <loupe/kernel/dot_tile.hpp>
+
+#include <algorithm>
+#include <utility>
+
+namespace loupe::kernel {
+
+/// A weight matrix of shape [rows, width] in a file's format; rows follow each other without padding. Owns nothing.
+struct weight_view {
+    const format::info* format = nullptr;
+    const std::byte* data = nullptr;
+    index_t rows = 0;
+    index_t width = 0;
+
+    index_t row_bytes() const { return format->row_bytes(width); }
+    weight_view slice(index_t first, index_t count) const { return {format, data + first * row_bytes(), count, width}; }
+    /// Row r as floats.
+    void decode_row(index_t r, float* out) const { format->decode_row(data + r * row_bytes(), out, width); }
+};
+
+namespace detail {
+
+template <int M, int N>
+inline void tile(matrix_view<const float> x, index_t t, const float* w, index_t width, float* y, index_t y_stride) {
+    std::array<const float*, M> xs;
+    std::array<const float*, N> ws;
+    std::array<std::array<float, N>, M> sums;
+    for (int m = 0; m < M; ++m) xs[m] = x.data + (t + m) * x.stride;
+    for (int n = 0; n < N; ++n) ws[n] = w + n * width;
+    dot_tile<M, N>(xs, ws, width, sums);
+    for (int m = 0; m < M; ++m) {
+        for (int n = 0; n < N; ++n) y[m * y_stride + n] = sums[m][n];
+    }
+}
+
+/// `tokens` (at most tile_x) rows of x from t on, against `rows` decoded weight rows.
+template <int M>
+inline void tile_row(matrix_view<const float> x, index_t t, const float* w, index_t rows, index_t width, float* y, index_t y_stride) {
+    index_t n = 0;
+    for (; n + tile_w <= rows; n += tile_w) tile<M, tile_w>(x, t, w + n * width, width, y + n, y_stride);
+    for (; n < rows; ++n) tile<M, 1>(x, t, w + n * width, width, y + n, y_stride);
+}
+
+template <int... Ms>
+inline void tile_rest(index_t tokens, std::integer_sequence<int, Ms...>, matrix_view<const float> x, index_t t, const float* w, index_t rows,
+                      index_t width, float* y, index_t y_stride) {
+    (void)((tokens == Ms + 1 && (tile_row<Ms + 1>(x, t, w, rows, width, y, y_stride), true)) || ...);
+}
+
+} // namespace detail
+
+/// y[t, n] = Σ_k x[t, k] · w[n, k]; x is [tokens, width], y [tokens, rows]. Weight rows are decoded to float a panel at a time and used for all
+/// tokens before the next panel. Every element of y is the same whatever the number of tokens and threads.
+inline void matmul(const weight_view& w, matrix_view<const float> x, matrix_view<float> y, executor& threads) {
+    // A panel stays in the second-level cache while all tokens pass over it.
+    const index_t panel = std::clamp<index_t>(32768 / std::max<index_t>(1, w.width), 2 * tile_w, 64);
+    threads.for_ranges(w.rows, panel, [&](index_t first, index_t last) {
+        thread_local scratch<float> buffer;
+        for (; first < last; first += panel) {
+            const index_t rows = std::min(panel, last - first);
+            const float* decoded = reinterpret_cast<const float*>(w.data + first * w.row_bytes());
+            if (w.format->id != 0) { // everything but float itself
+                const std::span<float> out = buffer.take(rows * w.width);
+                for (index_t r = 0; r < rows; ++r) w.decode_row(first + r, out.data() + r * w.width);
+                decoded = out.data();
+            }
+            index_t t = 0;
+            for (; t + tile_x <= x.rows; t += tile_x) {
+                detail::tile_row<tile_x>(x, t, decoded, rows, w.width, y.data + t * y.stride + first, y.stride);
+            }
+            detail::tile_rest(x.rows - t, std::make_integer_sequence<int, tile_x - 1>{}, x, t, decoded, rows, w.width,
+                              y.data + t * y.stride + first, y.stride);
+        }
+    });
+}
+
+} // namespace loupe::kernel

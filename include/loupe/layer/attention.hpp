@@ -1,0 +1,163 @@
+// Grouped-query attention of one block.
+//
+//   q = rope(norm(Wq·x)),  k = rope(norm(Wk·x)),  v = norm(Wv·x)  or, with K = V, norm(Wk·x)
+//   s[h, j] = softcap(scale · q[h] · k[h / (H/K), j]) over the keys j that mask, cache and pruning leave visible
+//   y = Wo · concat_h Σ_j softmax(s[h])_j v[h / (H/K), j]                      (transformers, Gemma4TextAttention)
+#pragma once
+
+#include <loupe/kernel/attention.hpp>
+#include <loupe/layer/context.hpp>
+#include <loupe/layer/kv_cache.hpp>
+#include <loupe/layer/pruning.hpp>
+#include <loupe/layer/weights.hpp>
+#include <loupe/policy/kv.hpp>
+#include <loupe/policy/mask.hpp>
+
+#include <vector>
+
+namespace loupe {
+
+/// Sizes and numbers of an attention layer.
+struct attention_sizes {
+    index_t block = 0;
+    index_t heads = 0;
+    index_t kv_heads = 0;
+    index_t head_width = 0;
+    mask_sizes mask{};
+    float score_scale = 1;
+    float cap = 0;
+    bool images_see_themselves = false;
+};
+
+/// The keys that one query sees: their rows in the cache, and their positions.
+struct visible_keys {
+    std::vector<index_t> rows, positions;
+};
+
+/// Lists what `query` sees below position `end`, in order of position. Positions after the query are only offered inside its image, or by a mask
+/// that looks ahead.
+template <class Mask, class Kv, bool Prunes>
+inline void list_visible(index_t query, index_t end, mask_sizes sizes, const kv_cache& cache, const pruning_state* pruning, visible_keys& out) {
+    out.rows.clear();
+    out.positions.clear();
+    const index_t reach = Mask::reach(sizes);
+    const index_t first = reach == 0 ? 0 : std::max<index_t>(0, query - reach + 1);
+    const auto consider = [&](index_t begin, index_t end) {
+        for (index_t key = begin; key < end; ++key) {
+            // What lies ahead inside the query's image is visible whatever a causal mask says.
+            if (!Mask::sees(query, key, sizes) && !(key > query && !Mask::looks_ahead)) continue;
+            if (!kv::keeps<Kv>(query, key)) continue;
+            if constexpr (Prunes) {
+                if (pruning != nullptr && !pruning->sees(query, key)) continue;
+            }
+            out.rows.push_back(cache.row(key));
+            out.positions.push_back(key);
+        }
+    };
+    if constexpr (Kv::length != 0) {
+        const index_t kept = std::max(first, query - Kv::length + 1);
+        consider(first, std::min<index_t>(Kv::sinks, kept));
+        consider(kept, end);
+    } else {
+        consider(first, end);
+    }
+}
+
+/// The parts are the slots' values; OwnsKv is false for a block that reads another block's keys and values.
+template <class Mask, class Kv, class QNorm, class KNorm, class VNorm, class SoftCap, bool ValueFromKey, bool OwnsKv, bool Prunes, class Probe>
+struct attention {
+    const attention_weights* weights;
+    attention_sizes sizes;
+
+    /// x: [tokens, width] after the block's first norm; out: [tokens, width]. `cache` is the block's own, or its donor's.
+    /// `pruning` is null before the first block that prunes; `observe` says that this block's probabilities decide what is pruned behind it.
+    void operator()(context& c, rope_table& rope, matrix_view<const float> x, kv_cache& cache, pruning_state* pruning, bool observe, Probe& probe,
+                    matrix_view<float> out) const {
+        const index_t q_width = sizes.heads * sizes.head_width, kv_width = sizes.kv_heads * sizes.head_width;
+        const auto q = c.memory.q.take(c.tokens, q_width);
+        kernel::matmul(weights->q, x, q, c.threads);
+        norm_rows<QNorm>(c.threads, q, weights->q_norm, c.epsilon, q, sizes.heads);
+        for (index_t t = 0; t < c.tokens; ++t) rope.rotate(q[t], t);
+        visit<at::q>(probe, sizes.block, c.position, q);
+        if constexpr (OwnsKv) {
+            const auto k = c.memory.k.take(c.tokens, kv_width), v = c.memory.v.take(c.tokens, kv_width);
+            kernel::matmul(weights->k, x, k, c.threads);
+            if constexpr (ValueFromKey) {
+                for (index_t t = 0; t < c.tokens; ++t) std::copy_n(k[t].data(), kv_width, v[t].data());
+            } else {
+                kernel::matmul(weights->v, x, v, c.threads);
+            }
+            norm_rows<KNorm>(c.threads, k, weights->k_norm, c.epsilon, k, sizes.kv_heads);
+            norm_rows<VNorm>(c.threads, v, {}, c.epsilon, v, sizes.kv_heads);
+            for (index_t t = 0; t < c.tokens; ++t) rope.rotate(k[t], t);
+            visit<at::k>(probe, sizes.block, c.position, k);
+            visit<at::v>(probe, sizes.block, c.position, v);
+            cache.make_room(c.position, c.tokens);
+            for (index_t t = 0; t < c.tokens; ++t) {
+                std::copy_n(k[t].data(), kv_width, cache.key(c.position + t));
+                std::copy_n(v[t].data(), kv_width, cache.value(c.position + t));
+            }
+        }
+        const auto mix = c.memory.mix.take(c.tokens, q_width);
+        attend(c, q, cache, pruning, observe, probe, mix);
+        visit<at::attn_mix>(probe, sizes.block, c.position, mix);
+        kernel::matmul(weights->o, mix, out, c.threads);
+        visit<at::attn_output>(probe, sizes.block, c.position, out);
+    }
+
+  private:
+    static constexpr bool watched = Probe::template watches<at::attn_scores> || Probe::template watches<at::attn_probs>;
+
+    void attend(context& c, matrix_view<const float> q, const kv_cache& cache, pruning_state* pruning, bool observe, Probe& probe,
+                matrix_view<float> mix) const {
+        const index_t group = sizes.heads / sizes.kv_heads, D = sizes.head_width;
+        matrix_view<float> received;
+        if constexpr (Prunes) {
+            if (observe) {
+                received = c.memory.received.take(c.tokens, c.position + c.tokens);
+                std::fill_n(received.data, received.rows * received.width, 0.0F);
+            }
+        }
+        const auto some = [&](index_t first, index_t last) {
+            thread_local visible_keys visible;
+            thread_local scratch<float> memory;
+            for (index_t t = first; t < last; ++t) {
+                const index_t query = c.position + t;
+                index_t end = query + 1;
+                if constexpr (Mask::looks_ahead) end = c.position + c.tokens;
+                if (sizes.images_see_themselves && !c.image_end.empty()) end = std::max(end, c.image_end[static_cast<std::size_t>(t)]);
+                list_visible<Mask, Kv, Prunes>(query, end, sizes.mask, cache, pruning, visible);
+                const auto n = static_cast<index_t>(visible.rows.size());
+                const auto scores = memory.take(sizes.heads, n);
+                for (index_t g = 0; g < sizes.kv_heads; ++g) {
+                    const matrix_view<const float> heads(q[t].data() + g * group * D, group, D);
+                    kernel::attention_scores(heads, cache.keys() + g * D, cache.width(), visible.rows, scores.slice(g * group, group));
+                }
+                for (index_t h = 0; h < sizes.heads; ++h) {
+                    for (float& s : scores[h]) s = SoftCap::apply(s * sizes.score_scale, sizes.cap);
+                }
+                visit<at::attn_scores>(probe, sizes.block, query, scores);
+                for (index_t h = 0; h < sizes.heads && n > 0; ++h) kernel::softmax(scores[h]);
+                visit<at::attn_probs>(probe, sizes.block, query, scores);
+                if constexpr (Prunes) {
+                    if (observe) {
+                        for (index_t h = 0; h < sizes.heads; ++h) {
+                            for (index_t j = 0; j < n; ++j) received[t][visible.positions[static_cast<std::size_t>(j)]] += scores[h][j];
+                        }
+                    }
+                }
+                for (index_t g = 0; g < sizes.kv_heads; ++g) {
+                    kernel::attention_mix(scores.slice(g * group, group), cache.values() + g * D, cache.width(), visible.rows,
+                                          {mix[t].data() + g * group * D, group, D});
+                }
+            }
+        };
+        if constexpr (watched) {
+            some(0, c.tokens); // a probe is called by one thread
+        } else {
+            c.threads.for_ranges(c.tokens, 8, some);
+        }
+    }
+};
+
+} // namespace loupe

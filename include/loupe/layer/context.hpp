@@ -1,0 +1,110 @@
+// What every layer needs for one chunk of tokens, and a norm over rows.
+#pragma once
+
+#include <loupe/core/buffer.hpp>
+#include <loupe/core/executor.hpp>
+#include <loupe/core/view.hpp>
+#include <loupe/kernel/elementwise.hpp>
+#include <loupe/kernel/rms_norm.hpp>
+#include <loupe/policy/norm.hpp>
+#include <loupe/policy/probe.hpp>
+#include <loupe/policy/rope.hpp>
+
+#include <algorithm>
+#include <cmath>
+#include <span>
+#include <vector>
+
+namespace loupe {
+
+/// Scratch memory of a sequence's forward pass: one member for each place that needs some, reused from block to block.
+struct workspace {
+    scratch<float> residual, normed, branch, second;
+    scratch<float> q, k, v, mix;
+    scratch<float> gate, up;
+    scratch<float> expert_in, expert_out, router_scores, expert_sum;
+    scratch<float> per_layer_inputs, per_layer_hidden;
+    scratch<float> received; ///< [tokens, keys]: attention summed over heads, for pruning
+};
+
+/// Cosines and sines of the angles of a chunk: [tokens, D/2] each. Empty for a rope that never rotates.
+class rope_table {
+    std::vector<double> frequencies_;
+    scratch<float> cosines_, sines_;
+    index_t half_ = 0;
+
+  public:
+    template <class Rope>
+    static rope_table of(rope_sizes sizes) {
+        rope_table table;
+        table.half_ = sizes.head_width / 2;
+        for (index_t i = 0; i < table.half_; ++i) table.frequencies_.push_back(Rope::frequency(i, sizes));
+        if (std::all_of(table.frequencies_.begin(), table.frequencies_.end(), [](double f) { return f == 0; })) table.half_ = 0;
+        return table;
+    }
+
+    /// Angles of positions [first, first + tokens), in double: float products of position and frequency are off by 0.01 at 262 144.
+    void fill(index_t first, index_t tokens) {
+        if (half_ == 0) return;
+        const auto c = cosines_.take(tokens, half_), s = sines_.take(tokens, half_);
+        for (index_t t = 0; t < tokens; ++t) {
+            for (index_t i = 0; i < half_; ++i) {
+                const double frequency = frequencies_[static_cast<std::size_t>(i)];
+                const double angle = static_cast<double>(first + t) * frequency;
+                c[t][i] = frequency == 0 ? 1.0F : static_cast<float>(std::cos(angle));
+                s[t][i] = frequency == 0 ? 0.0F : static_cast<float>(std::sin(angle));
+            }
+        }
+    }
+
+    /// Rotates every head of the row of token t (counted from `first`).
+    void rotate(std::span<float> heads, index_t t) {
+        if (half_ == 0) return;
+        const auto n = static_cast<std::size_t>(half_);
+        const float* c = cosines_.take((t + 1) * half_).data() + t * half_;
+        const float* s = sines_.take((t + 1) * half_).data() + t * half_;
+        for (std::size_t h = 0; h < heads.size(); h += 2 * n) kernel::rotate(heads.subspan(h, 2 * n), {c, n}, {s, n});
+    }
+};
+
+/// One chunk on its way through the blocks.
+struct context {
+    executor& threads;
+    workspace& memory;
+    index_t position;                   ///< of the chunk's first token
+    index_t tokens;                     ///< in the chunk
+    std::span<const token_id> ids;      ///< [tokens]
+    std::span<const index_t> image_end; ///< [tokens]: one past the last position of the image a token lies in, 0 for text; empty without images
+    rope_table& rope_sliding;
+    rope_table& rope_full;
+    float epsilon;
+};
+
+/// Calls the probe if it watches this place.
+template <class Place, class Probe>
+inline void visit(Probe& probe, index_t block, index_t position, matrix_view<float> values) {
+    if constexpr (Probe::template watches<Place>) probe(Place{}, block, position, values);
+}
+
+/// out = Norm(x), row by row; `heads` norms of equal width in a row. `out` may be `x`.
+template <class Norm>
+inline void norm_rows(executor& threads, matrix_view<const float> x, std::span<const float> gain, float epsilon, matrix_view<float> out,
+                      index_t heads = 1) {
+    threads.for_ranges(x.rows, 16, [&](index_t first, index_t last) {
+        const auto width = static_cast<std::size_t>(x.width / heads);
+        for (index_t r = first; r < last; ++r) {
+            const auto row = out[r];
+            if (out.data != x.data) std::copy_n(x[r].data(), x.width, row.data());
+            for (index_t h = 0; h < heads; ++h) {
+                Norm::template apply<float>(row.subspan(static_cast<std::size_t>(h) * width, width), gain, epsilon);
+            }
+        }
+    });
+}
+
+/// x += y, row by row.
+inline void add_rows(matrix_view<float> x, matrix_view<const float> y) {
+    for (index_t r = 0; r < x.rows; ++r) kernel::add(x[r], y[r]);
+}
+
+} // namespace loupe

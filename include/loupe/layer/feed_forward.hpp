@@ -1,0 +1,106 @@
+// The gated feed-forward layer, and routed experts beside it.
+#pragma once
+
+#include <loupe/layer/context.hpp>
+#include <loupe/layer/weights.hpp>
+#include <loupe/policy/router.hpp>
+
+#include <vector>
+
+namespace loupe {
+
+/// y = W_down (act(W_gate x) ⊙ W_up x)                                        (Shazeer 2002.05202; transformers, Gemma4TextMLP)
+template <class Activation, class Probe>
+struct feed_forward_layer {
+    const feed_forward_weights* weights;
+    index_t block = 0;
+
+    /// x, out: [tokens, width].
+    void operator()(context& c, matrix_view<const float> x, Probe& probe, matrix_view<float> out) const {
+        const auto gate = c.memory.gate.take(x.rows, weights->gate.rows), up = c.memory.up.take(x.rows, weights->up.rows);
+        kernel::matmul(weights->gate, x, gate, c.threads);
+        kernel::matmul(weights->up, x, up, c.threads);
+        c.threads.for_ranges(x.rows, 8, [&](index_t first, index_t last) {
+            for (index_t t = first; t < last; ++t) kernel::gate<Activation>(gate[t], up[t]);
+        });
+        visit<at::mlp_hidden>(probe, block, c.position, gate);
+        kernel::matmul(weights->down, gate, out, c.threads);
+    }
+};
+
+/// Σ_e w_e · scale_e · expert_e(u) over the experts a router chose, expert_e being a gated feed-forward layer.
+///
+///   scores = W_r · (rms(r) ⊙ router_scale · width^(−1/2)), r the residual stream, u = norm_2(r)     (transformers, Gemma4TextRouter, -Experts)
+template <class Router, class ExpertsUsed, class Activation, class Probe>
+struct experts_layer {
+    const expert_weights* weights;
+    index_t block = 0;
+    index_t experts = 0;
+    index_t stored_experts_used = 0;
+
+    /// residual, out: [tokens, width].
+    void operator()(context& c, matrix_view<const float> residual, Probe& probe, matrix_view<float> out) const {
+        const index_t tokens = residual.rows, width = residual.width;
+        if constexpr (!Router::uses_experts) {
+            std::fill_n(out.data, tokens * width, 0.0F);
+        } else {
+            const index_t used = ExpertsUsed::count(stored_experts_used);
+            const auto u = c.memory.normed.take(tokens, width);
+            norm_rows<norm::rms>(c.threads, residual, weights->router_scale, c.epsilon, u);
+            const float root = 1.0F / std::sqrt(static_cast<float>(width));
+            for (index_t t = 0; t < tokens; ++t) kernel::scale(u[t], root);
+            const auto scores = c.memory.router_scores.take(tokens, experts);
+            kernel::matmul(weights->router, u, scores, c.threads);
+            visit<at::router_scores>(probe, block, c.position, scores);
+
+            std::vector<choice<float>> chosen(static_cast<std::size_t>(tokens * used));
+            for (index_t t = 0; t < tokens; ++t) {
+                Router::route(scores[t], std::span(chosen).subspan(static_cast<std::size_t>(t * used), static_cast<std::size_t>(used)),
+                              route_place{block, c.position + t});
+            }
+
+            norm_rows<norm::rms>(c.threads, residual, weights->input_norm, c.epsilon, u);
+            const auto results = c.memory.expert_out.take(tokens * used, width); // row t·used + i: the i-th choice of token t
+            std::vector<index_t> rows;
+            for (index_t e = 0; e < experts; ++e) {
+                rows.clear();
+                for (std::size_t i = 0; i < chosen.size(); ++i) {
+                    if (chosen[i].expert == e) rows.push_back(static_cast<index_t>(i));
+                }
+                if (!rows.empty()) run_expert(c, e, rows, used, u, probe, results);
+            }
+
+            c.threads.for_ranges(tokens, 8, [&](index_t first, index_t last) {
+                for (index_t t = first; t < last; ++t) {
+                    std::fill_n(out[t].data(), width, 0.0F);
+                    for (index_t i = 0; i < used; ++i) {
+                        const auto& one = chosen[static_cast<std::size_t>(t * used + i)];
+                        const float weight = one.weight * weights->expert_scale[static_cast<std::size_t>(one.expert)];
+                        const auto y = results[t * used + i];
+                        for (index_t d = 0; d < width; ++d) out[t][d] += weight * y[d];
+                    }
+                }
+            });
+        }
+        visit<at::expert_output>(probe, block, c.position, out);
+    }
+
+  private:
+    /// All tokens of one expert at once: gathered, run, scattered to their rows of `results`.
+    void run_expert(context& c, index_t expert, std::span<const index_t> rows, index_t used, matrix_view<const float> u, Probe& probe,
+                    matrix_view<float> results) const {
+        const auto n = static_cast<index_t>(rows.size());
+        const auto in = c.memory.expert_in.take(n, u.width);
+        for (index_t i = 0; i < n; ++i) std::copy_n(u[rows[static_cast<std::size_t>(i)] / used].data(), u.width, in[i].data());
+        const auto gate = c.memory.gate.take(n, weights->gate.rows_each), up = c.memory.up.take(n, weights->up.rows_each);
+        kernel::matmul(weights->gate[expert], in, gate, c.threads);
+        kernel::matmul(weights->up[expert], in, up, c.threads);
+        for (index_t i = 0; i < n; ++i) kernel::gate<Activation>(gate[i], up[i]);
+        visit<at::expert_hidden>(probe, block, c.position, gate);
+        const auto out = c.memory.expert_sum.take(n, u.width);
+        kernel::matmul(weights->down[expert], gate, out, c.threads);
+        for (index_t i = 0; i < n; ++i) std::copy_n(out[i].data(), u.width, results[rows[static_cast<std::size_t>(i)]].data());
+    }
+};
+
+} // namespace loupe

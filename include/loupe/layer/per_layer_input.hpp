@@ -1,0 +1,60 @@
+// Per-layer inputs: a small vector for every token and block, gated into the residual stream at the block's end (Gemma 3n, E2B, E4B).
+//
+//   context = rms(W · x₀ · width^(−1/2); γ),  token = T[id] · √P,  input = combine(context, token), once per forward pass
+//   x += rms(W_p (gelu(W_g x) ⊙ input[block]); γ_block)                                 (transformers, Gemma4TextModel, -DecoderLayer)
+#pragma once
+
+#include <loupe/layer/context.hpp>
+#include <loupe/layer/weights.hpp>
+#include <loupe/policy/activation.hpp>
+
+namespace loupe {
+
+/// The inputs of all blocks: [tokens, blocks · P].
+template <class PerLayerInput, class Probe>
+struct per_layer_inputs_layer {
+    const decoder_weights* weights;
+    index_t width = 0;           ///< P
+    std::span<const token_id> placeholders; ///< ids of image and audio tokens: they read row 0 of the table
+
+    /// x: [tokens, model width], the scaled embeddings.
+    matrix_view<float> operator()(context& c, matrix_view<const float> x, Probe& probe) const {
+        const index_t all = weights->per_layer_projection.rows;
+        const auto out = c.memory.per_layer_inputs.take(c.tokens, all);
+        kernel::matmul(weights->per_layer_projection, x, out, c.threads);
+        const float root = 1.0F / std::sqrt(static_cast<float>(x.width));
+        for (index_t t = 0; t < c.tokens; ++t) kernel::scale(out[t], root);
+        norm_rows<norm::rms>(c.threads, out, weights->per_layer_norm, c.epsilon, out, all / width);
+        const float token_scale = std::sqrt(static_cast<float>(width));
+        const auto row = c.memory.second.take(all);
+        for (index_t t = 0; t < c.tokens; ++t) {
+            const token_id id = c.ids[static_cast<std::size_t>(t)];
+            const bool placeholder = std::find(placeholders.begin(), placeholders.end(), id) != placeholders.end();
+            weights->per_layer_table.decode_row(placeholder ? 0 : id, row.data());
+            for (index_t i = 0; i < all; ++i) out[t][i] = static_cast<float>(PerLayerInput::combine(out[t][i], row[i] * token_scale));
+        }
+        visit<at::per_layer_inputs>(probe, 0, c.position, out);
+        return out;
+    }
+};
+
+/// What a block does with its input. Its gate keeps gelu whatever slot::activation says.
+template <class Probe>
+struct per_layer_gate_layer {
+    const per_layer_weights* weights;
+    index_t block = 0;
+
+    /// x: [tokens, width], changed in place; input: [tokens, P] of this block.
+    void operator()(context& c, matrix_view<float> x, matrix_view<const float> input, Probe& probe) const {
+        const auto hidden = c.memory.per_layer_hidden.take(x.rows, weights->gate.rows);
+        kernel::matmul(weights->gate, x, hidden, c.threads);
+        for (index_t t = 0; t < x.rows; ++t) kernel::gate<activation::gelu_tanh>(hidden[t], input[t]);
+        visit<at::per_layer_gate>(probe, block, c.position, hidden);
+        const auto out = c.memory.branch.take(x.rows, x.width);
+        kernel::matmul(weights->projection, hidden, out, c.threads);
+        norm_rows<norm::rms>(c.threads, out, weights->norm, c.epsilon, out);
+        add_rows(x, out);
+    }
+};
+
+} // namespace loupe

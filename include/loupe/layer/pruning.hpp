@@ -1,0 +1,46 @@
+// Which tokens of a sequence have been dropped: the state behind slot::prune.
+#pragma once
+
+#include <loupe/core/types.hpp>
+#include <loupe/core/view.hpp>
+
+#include <limits>
+#include <vector>
+
+namespace loupe {
+
+/// For every position so far, the attention it received and the query at which it was dropped.
+class pruning_state {
+    static constexpr index_t never = std::numeric_limits<index_t>::max();
+    std::vector<double> received_;
+    std::vector<index_t> dropped_at_;
+    index_t alive_ = 0;
+
+  public:
+    /// Whether the query still sees the key.
+    bool sees(index_t query, index_t key) const { return key == query || dropped_at_[static_cast<std::size_t>(key)] > query; }
+
+    /// Takes the next query's attention (one value for each of its keys 0 … query, summed over heads) and drops down to the budget.
+    template <class Prune>
+    void advance(index_t query, std::span<const float> attention) {
+        received_.push_back(0);
+        dropped_at_.push_back(never);
+        ++alive_;
+        for (std::size_t key = 0; key < attention.size(); ++key) received_[key] += attention[key];
+        for (const index_t budget = std::max<index_t>(1, Prune::budget(query + 1)); alive_ > budget; --alive_) {
+            double lowest = std::numeric_limits<double>::infinity();
+            index_t worst = 0;
+            for (index_t key = 0; key < query; ++key) {
+                if (dropped_at_[static_cast<std::size_t>(key)] != never) continue;
+                const double score = Prune::score(key, received_[static_cast<std::size_t>(key)], query - key + 1);
+                if (score < lowest) {
+                    lowest = score;
+                    worst = key;
+                }
+            }
+            dropped_at_[static_cast<std::size_t>(worst)] = query;
+        }
+    }
+};
+
+} // namespace loupe
