@@ -1,11 +1,5 @@
 // Clustered bootstrap: coverage on simulated documents, pairing, and what happens when there is little to resample.
-#if __has_include(<catch2/catch_all.hpp>)
-#include <catch2/catch_all.hpp>
-using Catch::Approx;
-#else
-#include <catch2/catch.hpp>
-#endif
-
+#include <loupe/core/compat/catch2.hpp>
 #include <loupe/lab/statistics.hpp>
 
 #include <cmath>

@@ -1,14 +1,7 @@
 // Task files: what is read, and that every mistake names its file and line.
-#if __has_include(<catch2/catch_all.hpp>)
-#include <catch2/catch_all.hpp>
-using namespace Catch::Matchers;
-#else
-#include <catch2/catch.hpp>
-using Catch::Matchers::Contains;
-#endif
-
 #include "data.hpp"
 
+#include <loupe/core/compat/catch2.hpp>
 #include <loupe/lab/progress.hpp>
 #include <loupe/lab/tasks.hpp>
 

@@ -53,8 +53,10 @@ struct bf16 {
         index_t i = 0;
         for (; i + 16 <= count; i += 16) {
             std::uint16_t bits[16];
+            std::uint32_t wide[16];
             __builtin_memcpy(bits, blocks + 2 * i, sizeof bits);
-            for (index_t j = 0; j < 16; ++j) values[i + j] = bfloat16_to_float(bits[j]);
+            for (index_t j = 0; j < 16; ++j) wide[j] = static_cast<std::uint32_t>(bits[j]) << 16;
+            __builtin_memcpy(values + i, wide, sizeof wide);
         }
         for (; i < count; ++i) decode(blocks + 2 * i, values + i);
     }

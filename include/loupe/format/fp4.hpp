@@ -2,6 +2,7 @@
 #pragma once
 
 #include <loupe/format/concept.hpp>
+#include <loupe/format/nibble_table.hpp>
 
 #include <bit>
 
@@ -10,7 +11,7 @@ namespace loupe::format {
 namespace detail {
 
 // Twice the values of E2M1. Code 8, minus zero, is plus zero here, as it is in the reference decoder.
-inline constexpr float e2m1_doubled[16] = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
+inline constexpr nibble_table e2m1_doubled{{0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12}};
 
 // 2^(e - 128): half of the OCP scale 2^(e - 127), for the doubled table. Codes 0 and 1 are subnormal floats.
 constexpr float half_e8m0(std::uint8_t e) noexcept {
@@ -25,18 +26,6 @@ constexpr float ue4m3(std::uint8_t code) noexcept {
     return std::bit_cast<float>(((exponent + 120U) << 23) | (mantissa << 20));
 }
 
-// `pairs` bytes: the low nibbles are elements 0..., the high ones follow.
-template <index_t Pairs>
-inline void decode_e2m1(float scale, const std::byte* nibbles, float* out) noexcept {
-    float values[16];
-    for (index_t i = 0; i < 16; ++i) values[i] = scale * e2m1_doubled[i];
-    const local_bytes<Pairs> q(nibbles);
-    for (index_t j = 0; j < Pairs; ++j) {
-        out[j] = values[q[j] & 15];
-        out[j + Pairs] = values[q[j] >> 4];
-    }
-}
-
 } // namespace detail
 
 /// 32 values under one power of two (OCP microscaling). Bytes: E8M0 scale, 16 nibble bytes.
@@ -46,7 +35,8 @@ struct mxfp4 {
     static constexpr index_t length = 32, bytes = 17;
 
     static void decode(const std::byte* block, float* out) noexcept {
-        detail::decode_e2m1<16>(detail::half_e8m0(static_cast<std::uint8_t>(block[0])), block + 1, out);
+        const float scale = detail::half_e8m0(static_cast<std::uint8_t>(block[0]));
+        detail::e2m1_doubled.decode(block + 1, scale, scale, out, out + 16, out + 8, out + 24);
     }
 };
 
@@ -58,8 +48,11 @@ struct nvfp4 {
     static constexpr index_t length = 64, bytes = 36;
 
     static void decode(const std::byte* block, float* out) noexcept {
-        for (index_t s = 0; s < 4; ++s)
-            detail::decode_e2m1<8>(detail::ue4m3(static_cast<std::uint8_t>(block[s])) * 0.5F, block + 4 + 8 * s, out + 16 * s);
+        for (index_t p = 0; p < 2; ++p) { // 16 bytes carry two sub-blocks: in each, 8 low nibbles come before 8 high ones
+            const auto scale = [&](index_t s) { return detail::ue4m3(static_cast<std::uint8_t>(block[s])) * 0.5F; };
+            float* const to = out + 32 * p;
+            detail::e2m1_doubled.decode(block + 4 + 16 * p, scale(2 * p), scale(2 * p + 1), to, to + 8, to + 16, to + 24);
+        }
     }
 };
 

@@ -3,22 +3,18 @@
 
 #include <loupe/core/half.hpp>
 #include <loupe/format/concept.hpp>
+#include <loupe/format/nibble_table.hpp>
 
 namespace loupe::format {
 
 namespace detail {
 
 // Asymmetric and without a zero; the code for "near zero" is 8.
-inline constexpr float iq4_values[16] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
+inline constexpr nibble_table iq4_values{{-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113}};
 
+// 32 values: byte j carries elements j (low) and j + 16 (high).
 inline void decode_iq4(float scale, const std::byte* nibbles, float* out) noexcept {
-    float values[16];
-    for (index_t i = 0; i < 16; ++i) values[i] = scale * iq4_values[i];
-    const local_bytes<16> q(nibbles);
-    for (index_t j = 0; j < 16; ++j) {
-        out[j] = values[q[j] & 15];
-        out[j + 16] = values[q[j] >> 4];
-    }
+    iq4_values.decode(nibbles, scale, scale, out, out + 16, out + 8, out + 24);
 }
 
 } // namespace detail

@@ -125,16 +125,14 @@ struct q6_k {
         for (index_t n = 0; n < 2; ++n) {
             const detail::local_bytes<64> low(block + 64 * n);
             const detail::local_bytes<32> high(block + 128 + 32 * n);
-            for (index_t g = 0; g < 4; ++g) { // groups g and g + 2 share the bytes of low, unlike Q4_K's neighbours
-                const index_t from = 32 * (g & 1), e = 128 * n + 32 * g;
-                const int low_shift = g < 2 ? 0 : 4, high_shift = static_cast<int>(2 * g);
-                for (index_t h = 0; h < 2; ++h) {
-                    const float scale = d * static_cast<float>(s[e / 16 + h]);
-                    for (index_t l = 16 * h; l < 16 * h + 16; ++l) {
-                        const int q = ((low[from + l] >> low_shift) & 15) | (((high[l] >> high_shift) & 3) << 4);
-                        out[e + l] = scale * static_cast<float>(q - 32);
-                    }
-                }
+            int q[128]; // groups g and g + 2 share the bytes of low, unlike Q4_K's neighbours
+            for (index_t l = 0; l < 32; ++l) q[l] = ((low[l] & 15) | ((high[l] & 3) << 4)) - 32;
+            for (index_t l = 0; l < 32; ++l) q[32 + l] = ((low[32 + l] & 15) | ((high[l] & 12) << 2)) - 32;
+            for (index_t l = 0; l < 32; ++l) q[64 + l] = ((low[l] >> 4) | (high[l] & 48)) - 32;
+            for (index_t l = 0; l < 32; ++l) q[96 + l] = ((low[32 + l] >> 4) | ((high[l] & 192) >> 2)) - 32;
+            for (index_t b = 0; b < 8; ++b) {
+                const float scale = d * static_cast<float>(s[8 * n + b]);
+                for (index_t l = 16 * b; l < 16 * b + 16; ++l) out[128 * n + l] = scale * static_cast<float>(q[l]);
             }
         }
     }

@@ -106,4 +106,25 @@ inline double log_sum_exp(std::span<const float> x) {
     return static_cast<double>(largest) + std::log(sum);
 }
 
+/// Σ p (log p − log q) for p = softmax(a), q = softmax(b), given the log Σ exp of both, in nats.
+inline double kl_divergence(std::span<const float> a, double log_sum_a, std::span<const float> b, double log_sum_b) {
+    using simd::floats;
+    const auto n = static_cast<index_t>(a.size());
+    const auto shift = static_cast<float>(log_sum_a);
+    const auto difference = static_cast<float>(log_sum_b - log_sum_a);
+    double sum = 0;
+    for (index_t begin = 0; begin < n; begin += 1024) {
+        const index_t end = std::min(n, begin + 1024);
+        floats lanes(0.0F);
+        index_t i = begin;
+        for (; i + simd::width <= end; i += simd::width) {
+            const floats x = floats::load_unaligned(a.data() + i), y = floats::load_unaligned(b.data() + i);
+            lanes = xsimd::fma(xsimd::exp(x - floats(shift)), x - y + floats(difference), lanes);
+        }
+        sum += simd::sum(lanes);
+        for (; i < end; ++i) sum += std::exp(a[i] - shift) * (a[i] - b[i] + difference);
+    }
+    return sum;
+}
+
 } // namespace loupe::kernel

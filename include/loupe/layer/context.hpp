@@ -17,7 +17,7 @@
 
 namespace loupe {
 
-/// Scratch memory of a sequence's forward pass: one member for each place that needs some, reused from block to block.
+/// Scratch memory of a forward pass: one member for each place that needs some, reused from block to block.
 struct workspace {
     scratch<float> residual, normed, branch, second;
     scratch<float> q, k, v, mix;
@@ -25,6 +25,15 @@ struct workspace {
     scratch<float> expert_in, expert_out, router_scores, expert_sum;
     scratch<float> per_layer_inputs, per_layer_hidden;
     scratch<float> received; ///< [tokens, keys]: attention summed over heads, for pruning
+};
+
+/// What runs a model: threads and scratch memory. One runtime serves any number of sequences, one after the other.
+struct runtime {
+    executor threads;
+    workspace memory{};
+
+    /// `count` threads, the calling one included; values below 1 mean one for each processor.
+    explicit runtime(index_t count = 1) : threads(count) {}
 };
 
 /// Cosines and sines of the angles of a chunk: [tokens, D/2] each. Empty for a rope that never rotates.

@@ -184,9 +184,9 @@ class decoder {
         return s;
     }
 
-    /// Reads the next tokens in one pass and returns the hidden states after the final norm, [tokens, width], valid until the next call.
+    /// Reads the next tokens in one pass and returns the hidden states after the final norm, [tokens, width], valid until the runtime's next use.
     /// `image_blocks` (empty, or one number per token: −1 for text, else the image) must hold every image whole.
-    matrix_view<const float> forward(sequence_type& s, std::span<const token_id> ids, executor& threads,
+    matrix_view<const float> forward(sequence_type& s, std::span<const token_id> ids, runtime& run_on,
                                      std::span<const std::int32_t> image_blocks = {}) const {
         const dimensions& d = dimensions_;
         const auto tokens = static_cast<index_t>(ids.size());
@@ -198,9 +198,9 @@ class decoder {
 
         s.rope_sliding.fill(s.length, tokens);
         s.rope_full.fill(s.length, tokens);
-        context c{threads, s.memory, s.length, tokens, ids, image_end, s.rope_sliding, s.rope_full, static_cast<float>(d.epsilon)};
+        context c{run_on.threads, run_on.memory, s.length, tokens, ids, image_end, s.rope_sliding, s.rope_full, static_cast<float>(d.epsilon)};
 
-        const auto x = s.memory.residual.take(tokens, d.width);
+        const auto x = run_on.memory.residual.take(tokens, d.width);
         for (index_t t = 0; t < tokens; ++t) {
             weights_->embedding.decode_row(ids[static_cast<std::size_t>(t)], x[t].data());
             kernel::scale(x[t], embedding_scale_);
@@ -225,22 +225,23 @@ class decoder {
             else p.owns_kv ? run(sliding_) : run(sliding_shared_);
             if constexpr (of<part::prune>::enabled) {
                 if (observe) {
-                    const auto received = s.memory.received.take(tokens, s.length + tokens);
+                    const auto received = run_on.memory.received.take(tokens, s.length + tokens);
                     for (index_t t = 0; t < tokens; ++t) {
                         s.pruning.template advance<of<part::prune>>(s.length + t, received[t].first(static_cast<std::size_t>(s.length + t + 1)));
                     }
                 }
             }
         }
-        const auto out = s.memory.normed.take(tokens, d.width);
-        norm_rows<norm::rms>(threads, x, weights_->final_norm, c.epsilon, out);
+        const auto out = run_on.memory.normed.take(tokens, d.width);
+        norm_rows<norm::rms>(c.threads, x, weights_->final_norm, c.epsilon, out);
         visit<at::final_norm>(s.probe, d.blocks(), c.position, out);
         s.length += tokens;
         return out;
     }
 
     /// Logits of rows of hidden states: out is [rows, vocabulary]; `position` is that of the first row (for a probe).
-    void logits(sequence_type& s, matrix_view<const float> hidden, executor& threads, matrix_view<float> out, index_t position = 0) const {
+    void logits(sequence_type& s, matrix_view<const float> hidden, runtime& run_on, matrix_view<float> out, index_t position = 0) const {
+        executor& threads = run_on.threads;
         kernel::matmul(weights_->head, hidden, out, threads);
         const auto cap = static_cast<float>(dimensions_.final_cap);
         threads.for_ranges(out.rows, 1, [&](index_t first, index_t last) {
@@ -252,7 +253,7 @@ class decoder {
     /// Reads `ids` in chunks of at most `chunk` tokens (longer where an image would be cut) and calls sink(first, hidden) for each:
     /// `first` counts from the beginning of `ids`, `hidden` is [tokens of the chunk, width].
     template <class Sink>
-    void read(sequence_type& s, std::span<const token_id> ids, executor& threads, index_t chunk, Sink&& sink,
+    void read(sequence_type& s, std::span<const token_id> ids, runtime& run_on, index_t chunk, Sink&& sink,
               std::span<const std::int32_t> image_blocks = {}) const {
         const auto n = static_cast<index_t>(ids.size());
         if (n == 0) throw error("expected at least one token, found none");
@@ -267,7 +268,7 @@ class decoder {
                 while (last < n && image_blocks[last] >= 0 && image_blocks[last] == image_blocks[last - 1]) ++last;
             }
             const auto count = static_cast<std::size_t>(last - first);
-            const auto hidden = forward(s, ids.subspan(static_cast<std::size_t>(first), count), threads,
+            const auto hidden = forward(s, ids.subspan(static_cast<std::size_t>(first), count), run_on,
                                         image_blocks.empty() ? image_blocks : image_blocks.subspan(static_cast<std::size_t>(first), count));
             sink(first, hidden);
             first = last;

@@ -11,7 +11,7 @@
 
 namespace loupe {
 
-/// Caches, scratch memory and the probe of one sequence. Made by decoder::start().
+/// Caches and the probe of one sequence. Made by decoder::start().
 template <class Probe>
 struct sequence {
     index_t length = 0;            ///< positions read so far
@@ -19,7 +19,6 @@ struct sequence {
     pruning_state pruning;
     bool prunes = false;
     rope_table rope_sliding, rope_full;
-    workspace memory;
     Probe probe{};
 
     /// Forgets everything from `position` on. An error if the caches no longer hold what a query there would see.

@@ -1,0 +1,54 @@
+// A family: one structure of decoder with the sizes of whatever file is given, and the ablations that this binary holds for it.
+#pragma once
+
+#include <loupe/lab/subject.hpp>
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace program {
+
+using loupe::index_t;
+
+/// An ablation by name.
+struct variant {
+    std::string id;
+    std::string explanation;
+    std::string difference;
+    std::function<bool(const loupe::dimensions&)> applies; ///< false where it would change nothing or cannot be had
+    std::function<loupe::lab::subject(const loupe::io::checkpoint&, loupe::executor&)> make;
+};
+
+/// The stock model of a file, one sequence at a time.
+class engine {
+  public:
+    virtual ~engine() = default;
+    virtual void restart() = 0;
+    virtual index_t position() const = 0;
+    /// Reads tokens; for every chunk calls sink(first, hidden) with hidden states [tokens, width].
+    using sink = std::function<void(index_t first, loupe::matrix_view<const float> hidden)>;
+    virtual void read(std::span<const loupe::token_id> ids, index_t chunk, const sink& to, std::span<const std::int32_t> image_blocks = {}) = 0;
+    virtual void logits(loupe::matrix_view<const float> hidden, loupe::matrix_view<float> out) = 0;
+    /// Embedding and residual after every block of the last chunk, [blocks + 1][tokens · width]; only of a recording engine.
+    virtual const std::vector<std::vector<float>>& recorded() const = 0;
+};
+
+struct family {
+    std::string name;        ///< "gemma4, per-layer inputs (E2B, E4B)"
+    std::vector<variant> variants; ///< the first is stock
+    std::function<std::unique_ptr<engine>(const loupe::io::checkpoint&, index_t threads, bool records)> open;
+    /// Tree of parts; as JSON on request.
+    std::function<std::string(const loupe::io::checkpoint&, bool json)> describe;
+};
+
+family gemma3();
+family gemma4_dense();
+family gemma4_experts();
+family gemma4_per_layer();
+
+/// The family that a file's sizes belong to. An error if this program holds none.
+family family_of(const loupe::dimensions& sizes, const std::string& path);
+
+} // namespace program

@@ -1,0 +1,149 @@
+// loupe: looks inside Gemma decoders from real files.
+#include "commands.hpp"
+
+#include <loupe/core/error.hpp>
+
+#include <CLI/CLI.hpp>
+
+#include <cstdio>
+#include <exception>
+#include <new>
+
+namespace {
+
+constexpr const char* about = R"(loupe looks inside Gemma 3 and Gemma 4 decoders.
+
+MODEL is a .gguf file, or a folder with config.json, safetensors and tokenizer.json.
+The family (and with it the composition of parts) is recognised from the file.
+Results go to standard output, progress and messages to standard error.
+
+First steps:
+  loupe describe MODEL                          what is it made of?
+  loupe generate MODEL --prompt "Once"          what does it say?
+  loupe score    MODEL --text book.txt          how well does it predict a text?
+  loupe variants MODEL                          which parts can be exchanged?
+  loupe ablate   MODEL --text book.txt          what happens if they are?
+)";
+
+constexpr const char* codes =
+    "Exit codes: 0 done; 1 bad input (a file, a text, ids that do not fit); 2 wrong usage; 3 a result could not be written.";
+
+CLI::App* command(CLI::App& app, const char* name, const char* text, std::string& model) {
+    CLI::App* c = app.add_subcommand(name, text);
+    c->add_option("MODEL", model, "a .gguf file, or a folder with config.json")->required();
+    c->footer(codes);
+    return c;
+}
+
+void add_threads(CLI::App* c, loupe::index_t& threads) {
+    c->add_option("--threads", threads, "number of threads; 0: one for each processor")->check(CLI::Range(0, 1024))->capture_default_str();
+}
+
+int report(const char* what, int code) {
+    std::fprintf(stderr, "loupe: %s\n", what);
+    return code;
+}
+
+int run(int argc, char** argv) {
+    CLI::App app(about);
+    app.footer(codes);
+    app.require_subcommand(1);
+    app.set_help_all_flag("--help-all", "help of all commands");
+
+    program::describe_options describe;
+    auto* c = command(app, "describe", "parts with shapes and parameters, bytes by format, and what differs from the stock variant", describe.model);
+    c->add_flag("--json", describe.json, "as JSON");
+    c->callback([&] { program::describe(describe); });
+
+    program::tokenize_options tokenize;
+    c = command(app, "tokenize", "ids and pieces of a text", tokenize.model);
+    auto* text = c->add_option("--text", tokenize.text, "the text itself");
+    auto* file = c->add_option("--file", tokenize.file, "a file with the text");
+    text->excludes(file);
+    c->add_flag("--json", tokenize.json, "only the ids, as one JSON array");
+    c->add_flag("--bos", tokenize.bos, "put the begin-of-sequence token in front");
+    c->callback([&, text, file] {
+        if (text->count() + file->count() != 1) throw CLI::RequiredError("--text or --file");
+        tokenize.has_text = text->count() == 1;
+        program::tokenize(tokenize);
+    });
+
+    program::generate_options generate;
+    c = command(app, "generate", "continues a prompt", generate.model);
+    c->add_option("--prompt", generate.prompt, "the text to continue")->required();
+    c->add_option("-n", generate.count, "number of tokens at most")->check(CLI::Range(1, 1 << 30))->capture_default_str();
+    c->add_flag("--greedy", generate.greedy, "always the most likely token");
+    c->add_option("--temperature", generate.temperature, "divides the logits before sampling")->check(CLI::Range(1e-4, 1e4))->capture_default_str();
+    c->add_option("--top-k", generate.top_k, "sample among the k most likely; 0: all")->check(CLI::Range(0, 1 << 30))->capture_default_str();
+    c->add_option("--top-p", generate.top_p, "sample among the most likely that together reach this probability")->check(CLI::Range(1e-6, 1.0))->capture_default_str();
+    c->add_option("--seed", generate.seed, "of the sampling")->capture_default_str();
+    c->add_flag("--chat", generate.chat, "the prompt is a user's turn of a chat");
+    c->add_flag("!--no-stop", generate.stop, "go on after an end-of-generation token");
+    c->add_flag("--json", generate.json, "prompt_ids, ids and text as JSON");
+    add_threads(c, generate.threads);
+    c->callback([&] { program::generate(generate); });
+
+    program::score_options score;
+    c = command(app, "score", "perplexity of a text, or accuracy on tasks", score.model);
+    c->add_option("--text", score.text, "a text file: BOS and context − 1 tokens at a time, without overlap");
+    c->add_option("--tasks", score.tasks, "a JSONL file of {\"kind\", \"text\", \"spans\": [[begin, end], …]}, spans being byte offsets of answers");
+    c->add_option("--context", score.context, "tokens in a segment, BOS included")->check(CLI::Range(2, 1 << 24))->capture_default_str();
+    c->add_option("--json", score.json, "also write the figures to this file (- for standard output)");
+    add_threads(c, score.threads);
+    c->callback([&] {
+        if (score.text.empty() && score.tasks.empty()) throw CLI::RequiredError("--text or --tasks");
+        program::score(score);
+    });
+
+    program::logits_options logits;
+    c = command(app, "logits", "logits and residual streams of given ids, as .npy files", logits.model);
+    c->add_option("--ids", logits.ids, "token ids, separated by commas")->required();
+    c->add_option("--out", logits.out, "float32 [tokens, vocabulary]")->required();
+    c->add_option("--layers", logits.layers, "float32 [blocks + 1, tokens, width]: the scaled embedding, then the residual stream after every block");
+    c->add_option("--image-blocks", logits.image_blocks, "positions that are images, e.g. 5:11,18:32 (end excluded)");
+    c->add_option("--chunk", logits.chunk, "tokens read at a time; 0: all at once")->check(CLI::Range(0, 1 << 24))->capture_default_str();
+    add_threads(c, logits.threads);
+    c->callback([&] { program::logits(logits); });
+
+    program::ablate_options ablate;
+    c = command(app, "ablate", "exchanges one part at a time and compares with the stock model on the same tokens, with 95 % intervals", ablate.model);
+    c->add_option("--text", ablate.text, "a text file; blank lines separate documents, the clusters of the intervals");
+    c->add_option("--tasks", ablate.tasks, "a JSONL file of tasks, as for score");
+    c->add_option("--variants", ablate.variants, "ids separated by commas (see `loupe variants MODEL`); without it, all that fit the model")->delimiter(',');
+    c->add_option("--context", ablate.context, "tokens in a segment, BOS included")->check(CLI::Range(2, 1 << 24))->capture_default_str();
+    c->add_option("--json", ablate.json, "write the figures of every id to this file (- for standard output)");
+    c->add_option("--html", ablate.html, "write one self-contained page with table and charts");
+    add_threads(c, ablate.threads);
+    c->callback([&] {
+        if (ablate.text.empty() && ablate.tasks.empty()) throw CLI::RequiredError("--text or --tasks");
+        program::ablate(ablate);
+    });
+
+    program::variants_options variants;
+    c = command(app, "variants", "the ablations that this program holds for a model's family", variants.model);
+    c->callback([&] { program::variants(variants); });
+
+    try {
+        app.parse(argc, argv);
+    } catch (const CLI::ParseError& e) {
+        const int code = app.exit(e);
+        return code == 0 ? 0 : 2;
+    }
+    return 0;
+}
+
+} // namespace
+
+int main(int argc, char** argv) {
+    try {
+        const int code = run(argc, argv);
+        if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0) return report("standard output: expected room to write, found none", 3);
+        return code;
+    } catch (const loupe::output_error& e) {
+        return report(e.what(), 3);
+    } catch (const std::bad_alloc&) {
+        return report("not enough memory", 1);
+    } catch (const std::exception& e) {
+        return report(e.what(), 1);
+    }
+}

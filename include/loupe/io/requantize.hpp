@@ -1,0 +1,97 @@
+// Rewrites weight matrices as slot::weights says, and counts their bytes.
+#pragma once
+
+#include <loupe/core/error.hpp>
+#include <loupe/core/executor.hpp>
+#include <loupe/format/formats.hpp>
+#include <loupe/layer/weights.hpp>
+#include <loupe/policy/weights.hpp>
+
+#include <map>
+#include <memory>
+#include <set>
+#include <vector>
+
+#include <fmt/core.h>
+
+namespace loupe::io {
+
+namespace detail {
+
+/// Calls f(matrix, name) for every matrix of a decoder; tied and merged ones come more than once.
+template <class Weights, class F>
+void for_each_matrix(Weights& w, F&& f) {
+    f(w.embedding, "embedding");
+    f(w.head, "head");
+    f(w.per_layer_table, "per-layer table");
+    f(w.per_layer_projection, "per-layer projection");
+    for (auto& b : w.block) {
+        f(b.attention.q, "query projection"), f(b.attention.k, "key projection"), f(b.attention.v, "value projection");
+        f(b.attention.o, "output projection");
+        f(b.mlp.gate, "gate"), f(b.mlp.up, "up"), f(b.mlp.down, "down");
+        f(b.experts.router, "router");
+        f(b.experts.gate.all, "expert gate"), f(b.experts.up.all, "expert up"), f(b.experts.down.all, "expert down");
+        f(b.per_layer.gate, "per-layer gate"), f(b.per_layer.projection, "per-layer output");
+    }
+}
+
+} // namespace detail
+
+/// Weights as the policy wants them: the same object for weights::as_stored, otherwise a copy of the matrices in the policy's format. Router and
+/// per-layer projection stay as they are. An error names the matrix whose width the format's blocks do not divide.
+template <is::weights Policy>
+std::shared_ptr<const decoder_weights> prepare_weights(std::shared_ptr<const decoder_weights> stored, executor& threads) {
+    if constexpr (!Policy::enabled) {
+        return stored;
+    } else {
+        using format_type = typename Policy::format;
+        const format::info& target = format::info_of<format_type>();
+        auto out = std::make_shared<decoder_weights>(*stored);
+        std::map<const std::byte*, std::shared_ptr<std::vector<std::byte>>> done;
+        detail::for_each_matrix(*out, [&](weight_matrix& m, const char* name) {
+            const std::string_view kind = name;
+            if (!m.exists() || kind == "router" || kind == "per-layer projection") return;
+            if (m.width % target.length != 0) {
+                throw error(fmt::format("requantise to {}: expected rows of a multiple of {} weights, found {} in a matrix ({})", target.name, target.length,
+                                        m.width, name));
+            }
+            auto& bytes = done[m.data];
+            if (!bytes) {
+                bytes = std::make_shared<std::vector<std::byte>>(static_cast<std::size_t>(m.rows * target.row_bytes(m.width)));
+                threads.for_ranges(m.rows, 64, [&](index_t first, index_t last) {
+                    std::vector<float> row(static_cast<std::size_t>(m.width));
+                    for (index_t r = first; r < last; ++r) {
+                        m.decode_row(r, row.data());
+                        Policy::prepare(std::span<float>(row));
+                        target.encode_row(row.data(), bytes->data() + r * target.row_bytes(m.width), m.width);
+                    }
+                });
+            }
+            m.format = &target;
+            m.data = bytes->data();
+            m.owner = bytes;
+        });
+        return out;
+    }
+}
+
+/// Bytes of all weights, each tensor counted once.
+inline index_t bytes_of(const decoder_weights& w) {
+    std::set<const std::byte*> seen;
+    index_t bytes = 0;
+    detail::for_each_matrix(w, [&](const weight_matrix& m, const char*) {
+        if (m.exists() && seen.insert(m.data).second) bytes += m.bytes();
+    });
+    index_t values = static_cast<index_t>(w.final_norm.size() + w.per_layer_norm.size());
+    for (const block_weights& b : w.block) {
+        for (const gain* g : {&b.input_norm, &b.attention_norm, &b.mlp_input_norm, &b.mlp_norm, &b.attention.q_norm, &b.attention.k_norm,
+                              &b.experts.router_scale, &b.experts.expert_scale, &b.experts.input_norm, &b.experts.dense_norm, &b.experts.experts_norm,
+                              &b.per_layer.norm}) {
+            values += static_cast<index_t>(g->size());
+        }
+        ++values; // the scalar
+    }
+    return bytes + values * static_cast<index_t>(sizeof(float));
+}
+
+} // namespace loupe::io
