@@ -1,7 +1,8 @@
 // A family: one structure of decoder with the sizes of whatever file is given, and the ablations that this binary holds for it.
 #pragma once
 
-#include <loupe/lab/subject.hpp>
+#include <loupe/io/checkpoint.hpp>
+#include <loupe/lab/session.hpp>
 
 #include <functional>
 #include <memory>
@@ -25,8 +26,6 @@ struct variant {
 class engine {
   public:
     virtual ~engine() = default;
-    virtual void restart() = 0;
-    virtual index_t position() const = 0;
     /// Reads tokens; for every chunk calls sink(first, hidden) with hidden states [tokens, width].
     using sink = std::function<void(index_t first, loupe::matrix_view<const float> hidden)>;
     virtual void read(std::span<const loupe::token_id> ids, index_t chunk, const sink& to, std::span<const std::int32_t> image_blocks = {}) = 0;

@@ -1,4 +1,5 @@
 #include "commands.hpp"
+#include "files.hpp"
 
 #include <loupe/io/chat.hpp>
 
@@ -61,7 +62,7 @@ class sampler {
 
 void generate(const generate_options& o) {
     executor threads(o.threads);
-    const auto file = io::open(o.model, threads);
+    const auto file = open_model(o.model, threads);
     const auto& tokens = file.text();
     if (o.prompt.empty()) throw error("--prompt: expected a text, found an empty one");
     std::vector<token_id> prompt;

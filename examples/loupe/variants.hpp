@@ -3,6 +3,7 @@
 
 #include "family.hpp"
 
+#include <loupe/lab/subject.hpp>
 #include <loupe/model/describe.hpp>
 #include <loupe/model/gemma3.hpp>
 #include <loupe/model/gemma4.hpp>
@@ -29,22 +30,20 @@ struct layer_recorder {
     }
 };
 
-template <is::model M>
-class running_engine final : public engine {
-    decoder<M> model_;
-    typename decoder<M>::sequence_type sequence_;
+template <class Stack>
+class stack_engine final : public engine {
+    std::unique_ptr<const Stack> model_;
+    typename Stack::sequence_type sequence_;
     runtime on_;
 
   public:
-    running_engine(const io::checkpoint& file, index_t threads) : model_(file.sizes, file.weights), sequence_(model_.start()), on_(threads) {}
-    void restart() override { sequence_.rewind(0); }
-    index_t position() const override { return sequence_.length; }
+    stack_engine(std::unique_ptr<const Stack> model, index_t threads) : model_(std::move(model)), sequence_(model_->start()), on_(threads) {}
     void read(std::span<const token_id> ids, index_t chunk, const sink& to, std::span<const std::int32_t> image_blocks) override {
-        model_.read(sequence_, ids, on_, chunk, to, image_blocks);
+        model_->read(sequence_, ids, on_, chunk, to, image_blocks);
     }
-    void logits(matrix_view<const float> hidden, matrix_view<float> out) override { model_.logits(sequence_, hidden, on_, out); }
+    void logits(matrix_view<const float> hidden, matrix_view<float> out) override { model_->logits(sequence_, hidden, on_, out); }
     const std::vector<std::vector<float>>& recorded() const override {
-        if constexpr (std::same_as<typename decoder<M>::probe_type, layer_recorder>) {
+        if constexpr (std::same_as<typename Stack::probe_type, layer_recorder>) {
             return sequence_.probe.layers;
         } else {
             static const std::vector<std::vector<float>> nothing;
@@ -52,6 +51,11 @@ class running_engine final : public engine {
         }
     }
 };
+
+template <is::model M>
+std::unique_ptr<engine> make_engine(const io::checkpoint& file, index_t threads) {
+    return std::make_unique<stack_engine<stack_of<M>>>(std::make_unique<const decoder<M>>(file.sizes, file.weights), threads);
+}
 
 inline bool always(const dimensions&) { return true; }
 
@@ -120,8 +124,7 @@ family make_family(std::string name, std::vector<variant> ablations) {
     add<Base, Base>(f.variants, "stock", "as trained");
     f.variants.insert(f.variants.end(), ablations.begin(), ablations.end());
     f.open = [](const io::checkpoint& file, index_t threads, bool records) -> std::unique_ptr<engine> {
-        if (records) return std::make_unique<running_engine<with<Base, slot::probe<layer_recorder>>>>(file, threads);
-        return std::make_unique<running_engine<Base>>(file, threads);
+        return records ? make_engine<with<Base, slot::probe<layer_recorder>>>(file, threads) : make_engine<Base>(file, threads);
     };
     f.describe = [](const io::checkpoint& file, bool json) { return describe_checkpoint<Base, Cards...>(file.sizes, *file.weights, json); };
     return f;

@@ -67,7 +67,7 @@ inline float half_to_float(std::uint16_t bits) {
 /// float to binary16, round to nearest even.
 inline std::uint16_t float_to_half(float value) {
 #if defined(__F16C__)
-    return static_cast<std::uint16_t>(_cvtss_sh(value, _MM_FROUND_TO_NEAREST_INT));
+    return static_cast<std::uint16_t>(_mm_extract_epi16(_mm_cvtps_ph(_mm_set_ss(value), _MM_FROUND_TO_NEAREST_INT), 0));
 #else
     return detail::float_to_half_portable(value);
 #endif

@@ -20,11 +20,7 @@ inline void score_heads(const float* q, index_t q_stride, const float* keys, ind
     const auto run = [&]<int N>(index_t j) {
         std::array<const float*, N> ks;
         for (int i = 0; i < N; ++i) ks[i] = keys + rows[j + i] * key_stride;
-        std::array<std::array<float, N>, M> sums;
-        dot_tile<M, N>(qs, ks, width, sums);
-        for (int m = 0; m < M; ++m) {
-            for (int i = 0; i < N; ++i) scores.data[(head + m) * scores.stride + j + i] = sums[m][i];
-        }
+        dot_tile<M, N>(qs, ks, width, scores.data + head * scores.stride + j, scores.stride);
     };
     index_t j = 0;
     for (; j + tile_w <= n; j += tile_w) run.template operator()<tile_w>(j);
@@ -57,8 +53,10 @@ inline void attention_mix(matrix_view<const float> probs, const float* values, i
             for (std::size_t j = 0; j < rows.size(); ++j) {
                 const floats weight(p[j]);
                 const float* v = values + rows[j] * value_stride + d;
+#pragma GCC unroll 8
                 for (index_t c = 0; c < columns; ++c) sum[c] = xsimd::fma(weight, floats::load_unaligned(v + c * simd::width), sum[c]);
             }
+#pragma GCC unroll 8
             for (index_t c = 0; c < columns; ++c) sum[c].store_unaligned(y + d + c * simd::width);
         }
         for (; d + simd::width <= out.width; d += simd::width) {

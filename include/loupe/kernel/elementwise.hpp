@@ -12,46 +12,80 @@
 
 namespace loupe::kernel {
 
-/// x[i] = Activation(x[i]) · y[i].
-template <class Activation>
-inline void gate(std::span<float> x, std::span<const float> y) {
+/// x = f(batch of x, index of its first element), batch by batch. The rest goes through the same instructions, so an element's value does not
+/// depend on where it stands.
+template <class F>
+inline void for_batches(std::span<float> x, F&& f) {
+    using simd::floats;
     const auto n = static_cast<index_t>(x.size());
     index_t i = 0;
-    if constexpr (requires(simd::floats v) {
-                      { Activation::apply(v) } -> std::convertible_to<simd::floats>;
-                  }) {
-        using simd::floats;
-        for (; i + simd::width <= n; i += simd::width) {
-            const floats g = Activation::apply(floats::load_unaligned(x.data() + i));
-            (g * floats::load_unaligned(y.data() + i)).store_unaligned(x.data() + i);
-        }
-        if (i < n) { // the rest goes through the same instructions, so an element's value does not depend on where it stands
-            alignas(64) float rest[simd::width] = {};
-            std::copy(x.begin() + i, x.end(), rest);
-            Activation::apply(floats::load_aligned(rest)).store_aligned(rest);
-            for (index_t j = 0; i + j < n; ++j) x[i + j] = rest[j] * y[i + j];
-        }
-    } else {
-        for (; i < n; ++i) x[i] = static_cast<float>(Activation::apply(x[i])) * y[i];
+    for (; i + simd::width <= n; i += simd::width) floats(f(floats::load_unaligned(x.data() + i), i)).store_unaligned(x.data() + i);
+    if (i < n) {
+        alignas(64) float rest[simd::width] = {};
+        std::copy(x.begin() + i, x.end(), rest);
+        floats(f(floats::load_aligned(rest), i)).store_aligned(rest);
+        std::copy_n(rest, n - i, x.data() + i);
     }
 }
 
-/// x += y.
-inline void add(std::span<float> x, std::span<const float> y) {
-    for (std::size_t i = 0; i < x.size(); ++i) x[i] += y[i];
+/// x ⊙= y.
+inline void multiply(std::span<float> x, std::span<const float> y) {
+    using simd::floats;
+    const auto n = static_cast<index_t>(x.size());
+    index_t i = 0;
+    for (; i + simd::width <= n; i += simd::width) {
+        (floats::load_unaligned(x.data() + i) * floats::load_unaligned(y.data() + i)).store_unaligned(x.data() + i);
+    }
+    for (; i < n; ++i) x[i] *= y[i];
+}
+
+/// x[i] = Activation(x[i]) · y[i].
+template <class Activation>
+inline void gate(std::span<float> x, std::span<const float> y) {
+    if constexpr (requires(simd::floats v) {
+                      { Activation::apply(v) } -> std::convertible_to<simd::floats>;
+                  }) {
+        for_batches(x, [](const simd::floats& v, index_t) { return Activation::apply(v); });
+        multiply(x, y);
+    } else {
+        for (std::size_t i = 0; i < x.size(); ++i) x[i] = static_cast<float>(Activation::apply(x[i])) * y[i];
+    }
+}
+
+/// x += factor · y.
+inline void add(std::span<float> x, std::span<const float> y, float factor = 1.0F) {
+    using simd::floats;
+    const auto n = static_cast<index_t>(x.size());
+    index_t i = 0;
+    for (; i + simd::width <= n; i += simd::width) {
+        xsimd::fma(floats(factor), floats::load_unaligned(y.data() + i), floats::load_unaligned(x.data() + i)).store_unaligned(x.data() + i);
+    }
+    for (; i < n; ++i) x[i] += factor * y[i];
 }
 
 /// x *= factor.
 inline void scale(std::span<float> x, float factor) {
-    for (float& v : x) v *= factor;
+    using simd::floats;
+    const auto n = static_cast<index_t>(x.size());
+    index_t i = 0;
+    for (; i + simd::width <= n; i += simd::width) (floats::load_unaligned(x.data() + i) * floats(factor)).store_unaligned(x.data() + i);
+    for (; i < n; ++i) x[i] *= factor;
 }
 
 /// Rotates the pairs (i, i + D/2) of one head by the angles whose cosines and sines are given (D/2 of each).
 inline void rotate(std::span<float> head, std::span<const float> cosines, std::span<const float> sines) {
-    const std::size_t half = head.size() / 2;
+    using simd::floats;
+    const auto half = static_cast<index_t>(head.size() / 2);
     float* low = head.data();
     float* high = head.data() + half;
-    for (std::size_t i = 0; i < half; ++i) {
+    index_t i = 0;
+    for (; i + simd::width <= half; i += simd::width) {
+        const floats a = floats::load_unaligned(low + i), b = floats::load_unaligned(high + i);
+        const floats c = floats::load_unaligned(cosines.data() + i), s = floats::load_unaligned(sines.data() + i);
+        (a * c - b * s).store_unaligned(low + i);
+        (b * c + a * s).store_unaligned(high + i);
+    }
+    for (; i < half; ++i) {
         const float a = low[i], b = high[i];
         low[i] = a * cosines[i] - b * sines[i];
         high[i] = b * cosines[i] + a * sines[i];
@@ -61,7 +95,13 @@ inline void rotate(std::span<float> head, std::span<const float> cosines, std::s
 /// x[i] = SoftCap(x[i]).
 template <class SoftCap>
 inline void softcap(std::span<float> x, float cap) {
-    for (float& v : x) v = SoftCap::apply(v, cap);
+    if constexpr (requires(simd::floats v) {
+                      { SoftCap::apply(v, cap) } -> std::convertible_to<simd::floats>;
+                  }) {
+        for_batches(x, [cap](const simd::floats& v, index_t) { return SoftCap::apply(v, cap); });
+    } else {
+        for (float& v : x) v = static_cast<float>(SoftCap::apply(v, cap));
+    }
 }
 
 /// softmax in place, by subtraction of the maximum.

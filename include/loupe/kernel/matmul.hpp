@@ -31,13 +31,9 @@ template <int M, int N>
 inline void tile(matrix_view<const float> x, index_t t, const float* w, index_t width, float* y, index_t y_stride) {
     std::array<const float*, M> xs;
     std::array<const float*, N> ws;
-    std::array<std::array<float, N>, M> sums;
     for (int m = 0; m < M; ++m) xs[m] = x.data + (t + m) * x.stride;
     for (int n = 0; n < N; ++n) ws[n] = w + n * width;
-    dot_tile<M, N>(xs, ws, width, sums);
-    for (int m = 0; m < M; ++m) {
-        for (int n = 0; n < N; ++n) y[m * y_stride + n] = sums[m][n];
-    }
+    dot_tile<M, N>(xs, ws, width, y, y_stride);
 }
 
 /// `tokens` (at most tile_x) rows of x from t on, against `rows` decoded weight rows.

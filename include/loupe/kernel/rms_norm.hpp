@@ -22,11 +22,13 @@ inline void rms_norm(std::span<const float> x, std::span<const float> gain, floa
     float sum = simd::sum(squares);
     for (; i < n; ++i) sum += x[i] * x[i];
     const float factor = 1.0F / std::sqrt(sum / static_cast<float>(n) + epsilon);
-    if (gain.empty()) {
-        for (i = 0; i < n; ++i) out[i] = x[i] * factor;
-    } else {
-        for (i = 0; i < n; ++i) out[i] = x[i] * factor * gain[i];
+    i = 0;
+    for (; i + simd::width <= n; i += simd::width) {
+        floats v = floats::load_unaligned(x.data() + i) * floats(factor);
+        if (!gain.empty()) v *= floats::load_unaligned(gain.data() + i);
+        v.store_unaligned(out.data() + i);
     }
+    for (; i < n; ++i) out[i] = x[i] * factor * (gain.empty() ? 1.0F : gain[i]);
 }
 
 } // namespace loupe::kernel

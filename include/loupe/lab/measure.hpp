@@ -4,7 +4,7 @@
 #include <loupe/kernel/elementwise.hpp>
 #include <loupe/lab/corpus.hpp>
 #include <loupe/lab/progress.hpp>
-#include <loupe/lab/subject.hpp>
+#include <loupe/lab/session.hpp>
 
 #include <chrono>
 #include <mutex>
@@ -85,9 +85,8 @@ void compare(const std::vector<subject>& subjects, worker& w, std::span<const to
     const index_t width = subjects.front().width, vocabulary = subjects.front().vocabulary;
     for (std::size_t s = 0; s < subjects.size(); ++s) {
         const auto start = clock();
-        const auto hidden = w.sessions[s]->hidden(ids, w.on);
-        w.hidden[s].resize(rows.size() * static_cast<std::size_t>(width));
-        for (std::size_t r = 0; r < rows.size(); ++r) std::copy_n(hidden[rows[r]].data(), width, w.hidden[s].data() + r * static_cast<std::size_t>(width));
+        const auto hidden = w.sessions[s]->hidden(ids, rows, w.on);
+        w.hidden[s].assign(hidden.data, hidden.data + hidden.rows * hidden.width);
         w.seconds[s] += seconds_since(start);
     }
     const auto count = static_cast<index_t>(rows.size());

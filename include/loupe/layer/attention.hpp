@@ -63,9 +63,12 @@ inline void list_visible(index_t query, index_t end, mask_sizes sizes, const kv_
     }
 }
 
-/// The parts are the slots' values; OwnsKv is false for a block that reads another block's keys and values.
+/// The parts are values of slots; OwnsKv is false for a block that reads another block's keys and values.
 template <class Mask, class Kv, class QNorm, class KNorm, class VNorm, class SoftCap, bool ValueFromKey, bool OwnsKv, bool Prunes, class Probe>
-struct attention {
+struct attention_layer {
+    using probe_type = Probe;
+    static constexpr bool owns_kv = OwnsKv;
+
     const attention_weights* weights;
     attention_sizes sizes;
 
@@ -77,8 +80,8 @@ struct attention {
         const auto q = c.memory.q.take(c.tokens, q_width);
         kernel::matmul(weights->q, x, q, c.threads);
         norm_rows<QNorm>(c.threads, q, weights->q_norm, c.epsilon, q, sizes.heads);
-        for (index_t t = 0; t < c.tokens; ++t) rope.rotate(q[t], t);
-        visit<at::q>(probe, sizes.block, c.position, q);
+        for (index_t t = 0; t < c.tokens; ++t) rope.rotate(q[t], c.in_chunk(t));
+        visit<at::q>(probe, sizes.block, c.position_of(0), q);
         if constexpr (OwnsKv) {
             const auto k = c.memory.k.take(c.tokens, kv_width), v = c.memory.v.take(c.tokens, kv_width);
             kernel::matmul(weights->k, x, k, c.threads);
@@ -100,9 +103,9 @@ struct attention {
         }
         const auto mix = c.memory.mix.take(c.tokens, q_width);
         attend(c, q, cache, pruning, observe, probe, mix);
-        visit<at::attn_mix>(probe, sizes.block, c.position, mix);
+        visit<at::attn_mix>(probe, sizes.block, c.position_of(0), mix);
         kernel::matmul(weights->o, mix, out, c.threads);
-        visit<at::attn_output>(probe, sizes.block, c.position, out);
+        visit<at::attn_output>(probe, sizes.block, c.position_of(0), out);
     }
 
   private:
@@ -122,10 +125,10 @@ struct attention {
             thread_local visible_keys visible;
             thread_local scratch<float> memory;
             for (index_t t = first; t < last; ++t) {
-                const index_t query = c.position + t;
+                const index_t query = c.position_of(t);
                 index_t end = query + 1;
-                if constexpr (Mask::looks_ahead) end = c.position + c.tokens;
-                if (sizes.images_see_themselves && !c.image_end.empty()) end = std::max(end, c.image_end[static_cast<std::size_t>(t)]);
+                if constexpr (Mask::looks_ahead) end = c.position + static_cast<index_t>(c.ids.size());
+                if (sizes.images_see_themselves && !c.image_end.empty()) end = std::max(end, c.image_end[static_cast<std::size_t>(c.in_chunk(t))]);
                 list_visible<Mask, Kv, Prunes>(query, end, sizes.mask, cache, pruning, visible);
                 const auto n = static_cast<index_t>(visible.rows.size());
                 const auto scores = memory.take(sizes.heads, n);

@@ -81,12 +81,17 @@ struct context {
     executor& threads;
     workspace& memory;
     index_t position;                   ///< of the chunk's first token
-    index_t tokens;                     ///< in the chunk
-    std::span<const token_id> ids;      ///< [tokens]
-    std::span<const index_t> image_end; ///< [tokens]: one past the last position of the image a token lies in, 0 for text; empty without images
+    index_t tokens;                     ///< rows of the residual stream: the chunk's tokens, or those of them that are still wanted
+    std::span<const token_id> ids;      ///< of the whole chunk
+    std::span<const index_t> image_end; ///< of the whole chunk: one past the last position of the image a token lies in, 0 for text; empty without images
     rope_table& rope_sliding;
     rope_table& rope_full;
     float epsilon;
+    std::span<const index_t> wanted{}; ///< [tokens]: which tokens of the chunk the rows are; empty for all of them
+
+    /// Number in the chunk, and position in the sequence, of the token in row t.
+    index_t in_chunk(index_t t) const { return wanted.empty() ? t : wanted[static_cast<std::size_t>(t)]; }
+    index_t position_of(index_t t) const { return position + in_chunk(t); }
 };
 
 /// Calls the probe if it watches this place.

@@ -23,8 +23,9 @@ struct feed_forward_layer {
         c.threads.for_ranges(x.rows, 8, [&](index_t first, index_t last) {
             for (index_t t = first; t < last; ++t) kernel::gate<Activation>(gate[t], up[t]);
         });
-        visit<at::mlp_hidden>(probe, block, c.position, gate);
+        visit<at::mlp_hidden>(probe, block, c.position_of(0), gate);
         kernel::matmul(weights->down, gate, out, c.threads);
+        visit<at::mlp_output>(probe, block, c.position_of(0), out);
     }
 };
 
@@ -51,12 +52,12 @@ struct experts_layer {
             for (index_t t = 0; t < tokens; ++t) kernel::scale(u[t], root);
             const auto scores = c.memory.router_scores.take(tokens, experts);
             kernel::matmul(weights->router, u, scores, c.threads);
-            visit<at::router_scores>(probe, block, c.position, scores);
+            visit<at::router_scores>(probe, block, c.position_of(0), scores);
 
             std::vector<choice<float>> chosen(static_cast<std::size_t>(tokens * used));
             for (index_t t = 0; t < tokens; ++t) {
                 Router::route(scores[t], std::span(chosen).subspan(static_cast<std::size_t>(t * used), static_cast<std::size_t>(used)),
-                              route_place{block, c.position + t});
+                              route_place{block, c.position_of(t)});
             }
 
             norm_rows<norm::rms>(c.threads, residual, weights->input_norm, c.epsilon, u);
@@ -76,13 +77,12 @@ struct experts_layer {
                     for (index_t i = 0; i < used; ++i) {
                         const auto& one = chosen[static_cast<std::size_t>(t * used + i)];
                         const float weight = one.weight * weights->expert_scale[static_cast<std::size_t>(one.expert)];
-                        const auto y = results[t * used + i];
-                        for (index_t d = 0; d < width; ++d) out[t][d] += weight * y[d];
+                        kernel::add(out[t], results[t * used + i], weight);
                     }
                 }
             });
         }
-        visit<at::expert_output>(probe, block, c.position, out);
+        visit<at::expert_output>(probe, block, c.position_of(0), out);
     }
 
   private:
@@ -96,10 +96,55 @@ struct experts_layer {
         kernel::matmul(weights->gate[expert], in, gate, c.threads);
         kernel::matmul(weights->up[expert], in, up, c.threads);
         for (index_t i = 0; i < n; ++i) kernel::gate<Activation>(gate[i], up[i]);
-        visit<at::expert_hidden>(probe, block, c.position, gate);
+        visit<at::expert_hidden>(probe, block, c.position_of(rows.front() / used), gate);
         const auto out = c.memory.expert_sum.take(n, u.width);
         kernel::matmul(weights->down[expert], gate, out, c.threads);
         for (index_t i = 0; i < n; ++i) std::copy_n(out[i].data(), u.width, results[rows[static_cast<std::size_t>(i)]].data());
+    }
+};
+
+/// x += post(feed_forward(rms(x)))
+template <class Activation, class PostNorm, class Probe>
+struct dense_sublayer {
+    const block_weights* weights;
+    feed_forward_layer<Activation, Probe> dense;
+
+    dense_sublayer(const block_weights& w, index_t block, index_t, index_t) : weights(&w), dense{&w.mlp, block} {}
+
+    /// x: [tokens, width], changed in place.
+    void operator()(context& c, matrix_view<float> x, Probe& probe) const {
+        const auto a = c.memory.normed.take(x.rows, x.width), b = c.memory.branch.take(x.rows, x.width);
+        norm_rows<norm::rms>(c.threads, x, weights->mlp_input_norm, c.epsilon, a);
+        dense(c, a, probe, b);
+        norm_rows<PostNorm>(c.threads, b, weights->mlp_norm, c.epsilon, b);
+        add_rows(x, b);
+    }
+};
+
+/// x += post(post_1(feed_forward(rms(x))) + post_2(experts(x)))              (two branches, each under a norm of its own, joined under a third)
+template <class Router, class ExpertsUsed, bool DenseBranch, class Activation, class PostNorm, class Probe>
+struct experts_sublayer {
+    const block_weights* weights;
+    feed_forward_layer<Activation, Probe> dense;
+    experts_layer<Router, ExpertsUsed, Activation, Probe> routed;
+
+    experts_sublayer(const block_weights& w, index_t block, index_t experts, index_t used)
+        : weights(&w), dense{&w.mlp, block}, routed{&w.experts, block, experts, used} {}
+
+    /// x: [tokens, width], changed in place.
+    void operator()(context& c, matrix_view<float> x, Probe& probe) const {
+        const auto sum = c.memory.second.take(x.rows, x.width);
+        routed(c, x, probe, sum);
+        norm_rows<PostNorm>(c.threads, sum, weights->experts.experts_norm, c.epsilon, sum);
+        if constexpr (DenseBranch) {
+            const auto a = c.memory.normed.take(x.rows, x.width), b = c.memory.branch.take(x.rows, x.width);
+            norm_rows<norm::rms>(c.threads, x, weights->mlp_input_norm, c.epsilon, a);
+            dense(c, a, probe, b);
+            norm_rows<PostNorm>(c.threads, b, weights->experts.dense_norm, c.epsilon, b);
+            add_rows(sum, b);
+        }
+        norm_rows<PostNorm>(c.threads, sum, weights->mlp_norm, c.epsilon, sum);
+        add_rows(x, sum);
     }
 };
 

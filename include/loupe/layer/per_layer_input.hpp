@@ -49,7 +49,7 @@ struct per_layer_gate_layer {
         const auto hidden = c.memory.per_layer_hidden.take(x.rows, weights->gate.rows);
         kernel::matmul(weights->gate, x, hidden, c.threads);
         for (index_t t = 0; t < x.rows; ++t) kernel::gate<activation::gelu_tanh>(hidden[t], input[t]);
-        visit<at::per_layer_gate>(probe, block, c.position, hidden);
+        visit<at::per_layer_gate>(probe, block, c.position_of(0), hidden);
         const auto out = c.memory.branch.take(x.rows, x.width);
         kernel::matmul(weights->projection, hidden, out, c.threads);
         norm_rows<norm::rms>(c.threads, out, weights->norm, c.epsilon, out);

@@ -9,6 +9,19 @@
 
 namespace loupe {
 
+/// A pruning policy as functions, see is::pruning.
+struct pruning_rule {
+    index_t first_block = 0;
+    index_t (*budget)(index_t tokens) = nullptr;
+    double (*score)(index_t key, double received, index_t queries) = nullptr;
+
+    template <class Prune>
+    static pruning_rule of(index_t first_full_block) {
+        return {Prune::first_block(first_full_block), [](index_t n) { return static_cast<index_t>(Prune::budget(n)); },
+                [](index_t key, double received, index_t queries) { return static_cast<double>(Prune::score(key, received, queries)); }};
+    }
+};
+
 /// For every position so far, the attention it received and the query at which it was dropped.
 class pruning_state {
     static constexpr index_t never = std::numeric_limits<index_t>::max();
@@ -21,18 +34,17 @@ class pruning_state {
     bool sees(index_t query, index_t key) const { return key == query || dropped_at_[static_cast<std::size_t>(key)] > query; }
 
     /// Takes the next query's attention (one value for each of its keys 0 … query, summed over heads) and drops down to the budget.
-    template <class Prune>
-    void advance(index_t query, std::span<const float> attention) {
+    void advance(const pruning_rule& rule, index_t query, std::span<const float> attention) {
         received_.push_back(0);
         dropped_at_.push_back(never);
         ++alive_;
         for (std::size_t key = 0; key < attention.size(); ++key) received_[key] += attention[key];
-        for (const index_t budget = std::max<index_t>(1, Prune::budget(query + 1)); alive_ > budget; --alive_) {
+        for (const index_t budget = std::max<index_t>(1, rule.budget(query + 1)); alive_ > budget; --alive_) {
             double lowest = std::numeric_limits<double>::infinity();
             index_t worst = 0;
             for (index_t key = 0; key < query; ++key) {
                 if (dropped_at_[static_cast<std::size_t>(key)] != never) continue;
-                const double score = Prune::score(key, received_[static_cast<std::size_t>(key)], query - key + 1);
+                const double score = rule.score(key, received_[static_cast<std::size_t>(key)], query - key + 1);
                 if (score < lowest) {
                     lowest = score;
                     worst = key;

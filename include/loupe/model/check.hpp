@@ -7,6 +7,7 @@
 #include <loupe/model/slots.hpp>
 
 #include <cmath>
+#include <memory>
 #include <span>
 #include <string>
 #include <vector>
@@ -139,6 +140,13 @@ void check_widths(const dimensions& d, const std::string& what) {
     }
 }
 
+/// For every block whether it is a full one, as an array (which std::vector<bool> is not).
+inline std::unique_ptr<bool[]> kinds_of_blocks(const dimensions& d) {
+    std::unique_ptr<bool[]> full(new bool[d.block.size()]);
+    for (std::size_t i = 0; i < d.block.size(); ++i) full[i] = d.block[i].full;
+    return full;
+}
+
 /// Whether sizes and weights hold everything that the composition uses.
 template <is::model M>
 void check_parts(const dimensions& d, const decoder_weights& w) {
@@ -156,8 +164,7 @@ void check_parts(const dimensions& d, const decoder_weights& w) {
     } else if (d.experts > 0) {
         refuse("the model has experts, it has none");
     }
-    std::unique_ptr<bool[]> kinds(new bool[d.block.size()]);
-    for (std::size_t i = 0; i < d.block.size(); ++i) kinds[i] = d.block[i].full;
+    const auto kinds = kinds_of_blocks(d);
     for (index_t i = 0; i < d.blocks(); ++i) {
         const auto& b = w.block[static_cast<std::size_t>(i)].attention;
         const index_t donor = part_of<M, part::kv_sharing>::donor(i, {kinds.get(), d.block.size()}, d.first_shared());

@@ -8,11 +8,12 @@ namespace loupe {
 
 namespace is {
 
-/// `T::apply(x, stored)` for float and double; `stored` is the model's cap, 0 if it has none.
+/// `T::apply(x, stored)` for float and double; `stored` is the model's cap, 0 if it has none. A member that also takes a batch of floats
+/// (`T::apply(simd::floats, float)`) is used where there is one.
 template <class T>
 concept softcap = requires(float x, double y) {
-    { T::apply(x, x) } -> std::same_as<float>;
-    { T::apply(y, y) } -> std::same_as<double>;
+    { T::apply(x, x) } -> std::convertible_to<float>;
+    { T::apply(y, y) } -> std::convertible_to<double>;
 };
 
 } // namespace is
@@ -21,26 +22,27 @@ namespace softcap {
 
 /// c · tanh(x / c) with the model's own c; nothing where the model has none (Gemma 2, section 2; Gemma 4: 30 on the logits).
 struct stored {
-    template <std::floating_point T>
-    static T apply(T x, T cap) {
-        return cap > 0 ? cap * std::tanh(x / cap) : x;
+    template <class T, std::floating_point Cap>
+    static T apply(const T& x, Cap cap) {
+        using std::tanh; // for numbers; batches find theirs by their type
+        return cap > 0 ? T(tanh(x / T(cap)) * T(cap)) : x;
     }
 };
 
 /// c · tanh(x / c) with a c of one's own.
 template <int Cap>
-struct tanh {
+struct fixed {
     static_assert(Cap > 0, "a cap is positive");
-    template <std::floating_point T>
-    static T apply(T x, T) {
-        return Cap * std::tanh(x / Cap);
+    template <class T, std::floating_point Stored>
+    static T apply(const T& x, Stored) {
+        return stored::apply(x, static_cast<Stored>(Cap));
     }
 };
 
 /// No cap.
 struct none {
-    template <std::floating_point T>
-    static constexpr T apply(T x, T) {
+    template <class T, std::floating_point Stored>
+    static constexpr T apply(const T& x, Stored) {
         return x;
     }
 };

@@ -1,7 +1,13 @@
-// xsimd 8 to 13 under one name.
+// xsimd 8 to 13 under one name, and the few operations it lacks.
 #pragma once
 
 #include <xsimd/xsimd.hpp>
+
+#if defined(__AVX__)
+#include <immintrin.h>
+#endif
+
+#include <array>
 
 namespace loupe::simd {
 
@@ -15,6 +21,24 @@ inline float sum(const floats& x) {
     return xsimd::reduce_add(x);
 #else
     return xsimd::hadd(x);
+#endif
+}
+
+/// The sums of four batches at once, each in the same order of addition: a fifth of the instructions of four sums.
+inline void sum4(const floats& a, const floats& b, const floats& c, const floats& d, float* out) {
+#if defined(__AVX__)
+#if defined(__AVX512F__)
+    const auto half = [](__m512 x) {
+        return _mm256_add_ps(_mm512_castps512_ps256(x), _mm256_castpd_ps(_mm512_extractf64x4_pd(_mm512_castps_pd(x), 1)));
+    };
+    const __m256 a8 = half(a), b8 = half(b), c8 = half(c), d8 = half(d);
+#else
+    const __m256 a8 = a, b8 = b, c8 = c, d8 = d;
+#endif
+    const __m256 quarters = _mm256_hadd_ps(_mm256_hadd_ps(a8, b8), _mm256_hadd_ps(c8, d8));
+    _mm_storeu_ps(out, _mm_add_ps(_mm256_castps256_ps128(quarters), _mm256_extractf128_ps(quarters, 1)));
+#else
+    out[0] = sum(a), out[1] = sum(b), out[2] = sum(c), out[3] = sum(d);
 #endif
 }
 

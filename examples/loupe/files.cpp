@@ -1,0 +1,48 @@
+#include "files.hpp"
+
+#include "family.hpp"
+
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+
+namespace program {
+
+using namespace loupe;
+
+io::checkpoint open_model(const std::string& path, executor& threads) { return io::open(path, threads); }
+
+void write_file(const std::string& path, const std::string& text) {
+    if (path == "-") {
+        fmt::print("{}", text);
+        return;
+    }
+    std::FILE* out = std::fopen(path.c_str(), "wb");
+    const auto fail = [&] { throw output_error(fmt::format("{}: expected to write {} bytes, found: {}", path, text.size(), std::strerror(errno))); };
+    if (out == nullptr) fail();
+    const bool written = std::fwrite(text.data(), 1, text.size(), out) == text.size() && std::fflush(out) == 0;
+    const int reason = errno;
+    const bool closed = std::fclose(out) == 0;
+    if (!written || !closed) {
+        errno = written ? errno : reason;
+        fail();
+    }
+}
+
+void check_writable(const std::string& path) {
+    if (path.empty() || path == "-") return;
+    std::FILE* out = std::fopen(path.c_str(), "ab");
+    if (out == nullptr) throw output_error(fmt::format("{}: expected a file that can be written, found: {}", path, std::strerror(errno)));
+    std::fclose(out);
+}
+
+family family_of(const dimensions& d, const std::string& path) {
+    if (d.family == "gemma3") return gemma3();
+    if (d.experts > 0 && d.per_layer_width == 0) return gemma4_experts();
+    if (d.per_layer_width > 0 && d.experts == 0 && !d.value_from_key) return gemma4_per_layer();
+    if (d.per_layer_width == 0 && d.experts == 0) return gemma4_dense();
+    throw error(fmt::format("{}: this program holds no composition with per-layer inputs and {}; compose one with the library", path,
+                            d.experts > 0 ? "experts" : "K = V"));
+}
+
+} // namespace program

@@ -1,0 +1,19 @@
+// Files in and out.
+#pragma once
+
+#include <loupe/io/checkpoint.hpp>
+
+#include <string>
+
+namespace program {
+
+/// Opens a .gguf file or a folder with config.json.
+loupe::io::checkpoint open_model(const std::string& path, loupe::executor& threads);
+
+/// Writes a whole file, or to standard output for "-". A failure (full disk, missing folder) names the path.
+void write_file(const std::string& path, const std::string& text);
+
+/// A result file that cannot be written should be known before an hour's work, not after it. Creates it if need be; "" and "-" are fine.
+void check_writable(const std::string& path);
+
+} // namespace program
