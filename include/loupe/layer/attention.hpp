@@ -73,7 +73,7 @@ struct attention_layer {
     attention_sizes sizes;
 
     /// x: [tokens, width] after the block's first norm; out: [tokens, width]. `cache` is the block's own, or its donor's.
-    /// `pruning` is null before the first block that prunes; `observe` says that this block's probabilities decide what is pruned behind it.
+    /// `pruning` is null before the first block that prunes; `observe` says that this block's probabilities are added to what every key received, which decides what is pruned behind it.
     void operator()(context& c, rope_table& rope, matrix_view<const float> x, kv_cache& cache, pruning_state* pruning, bool observe, Probe& probe,
                     matrix_view<float> out) const {
         const index_t q_width = sizes.heads * sizes.head_width, kv_width = sizes.kv_heads * sizes.head_width;
@@ -118,7 +118,6 @@ struct attention_layer {
         if constexpr (Prunes) {
             if (observe) {
                 received = c.memory.received.take(c.tokens, c.position + c.tokens);
-                std::fill_n(received.data, received.rows * received.width, 0.0F);
             }
         }
         const auto some = [&](index_t first, index_t last) {

@@ -28,7 +28,7 @@ class block {
           per_layer_{&w.per_layer, sizes.block}, scalar_(scalar) {}
 
     /// x: [tokens, width], the residual stream, changed in place; per_layer: [tokens, P] of this block, or empty. `cache` is the block's own or its
-    /// donor's; `pruning` is null before the first block that prunes; `observe`: this block's attention decides what is pruned behind it.
+    /// donor's; `pruning` is null before the first block that prunes; `observe`: this block's attention counts for what is pruned behind it.
     void operator()(context& c, rope_table& rope, matrix_view<float> x, matrix_view<const float> per_layer, kv_cache& cache, pruning_state* pruning,
                     bool observe, probe_type& probe) const {
         const auto a = c.memory.normed.take(x.rows, x.width), b = c.memory.branch.take(x.rows, x.width);

@@ -12,12 +12,13 @@ namespace loupe {
 /// A pruning policy as functions, see is::pruning.
 struct pruning_rule {
     index_t first_block = 0;
+    index_t recent = 1;
     index_t (*budget)(index_t tokens) = nullptr;
     double (*score)(index_t key, double received, index_t queries) = nullptr;
 
     template <class Prune>
     static pruning_rule of(index_t first_full_block) {
-        return {Prune::first_block(first_full_block), [](index_t n) { return static_cast<index_t>(Prune::budget(n)); },
+        return {Prune::first_block(first_full_block), Prune::recent, [](index_t n) { return static_cast<index_t>(Prune::budget(n)); },
                 [](index_t key, double received, index_t queries) { return static_cast<double>(Prune::score(key, received, queries)); }};
     }
 };
@@ -39,10 +40,10 @@ class pruning_state {
         dropped_at_.push_back(never);
         ++alive_;
         for (std::size_t key = 0; key < attention.size(); ++key) received_[key] += attention[key];
-        for (const index_t budget = std::max<index_t>(1, rule.budget(query + 1)); alive_ > budget; --alive_) {
+        for (const index_t budget = std::max(rule.recent, rule.budget(query + 1)); alive_ > budget; --alive_) {
             double lowest = std::numeric_limits<double>::infinity();
             index_t worst = 0;
-            for (index_t key = 0; key < query; ++key) {
+            for (index_t key = 0; key <= query - rule.recent; ++key) {
                 if (dropped_at_[static_cast<std::size_t>(key)] != never) continue;
                 const double score = rule.score(key, received_[static_cast<std::size_t>(key)], query - key + 1);
                 if (score < lowest) {

@@ -178,7 +178,11 @@ class stack {
         const auto n = static_cast<std::size_t>(i);
         const place& p = pattern_[n];
         kv_cache& cache = s.caches[static_cast<std::size_t>(plan_.donor[n])];
-        const bool observe = Prunes && i == plan_.pruning.first_block - 1;
+        const bool observe = Prunes && i < plan_.pruning.first_block;
+        if (observe && i == 0) {
+            const auto received = c.memory.received.take(c.tokens, c.position + c.tokens);
+            std::fill_n(received.data, received.rows * received.width, 0.0F);
+        }
         pruning_state* pruning = Prunes && i >= plan_.pruning.first_block ? &s.pruning : nullptr;
         matrix_view<const float> input;
         if constexpr (PerLayerInput::enabled) input = per_layer.columns(i * plan_.sizes.per_layer_width, plan_.sizes.per_layer_width);
@@ -187,7 +191,7 @@ class stack {
         };
         if (p.full) p.owns_kv ? run(full_) : run(full_shared_);
         else p.owns_kv ? run(sliding_) : run(sliding_shared_);
-        if (observe) {
+        if (observe && i == plan_.pruning.first_block - 1) {
             const auto received = c.memory.received.take(c.tokens, c.position + c.tokens);
             for (index_t t = 0; t < c.tokens; ++t) {
                 const index_t query = c.position + t;
