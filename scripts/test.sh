@@ -1,0 +1,13 @@
+#!/bin/sh
+# Installs what is missing, builds everything and runs the tests. PRESET=asan, clang, debug or avx2 chooses another build.
+. "$(dirname "$0")/common.sh"
+
+preset="${PRESET:-release}"
+extra=""
+[ "$preset" != clang ] || extra="clang"
+install_missing $packages $test_packages $extra
+configure "$preset" -DLOUPE_BUILD_TESTS=ON
+step "Building (a few minutes the first time)"
+cmake --build --preset "$preset" -j "$(nproc)"
+step "Testing"
+ctest --preset "$preset"
