@@ -38,6 +38,8 @@ struct family {
     std::string name;        ///< "gemma4, per-layer inputs (E2B, E4B)"
     std::vector<variant> variants; ///< the first is stock
     std::function<std::unique_ptr<engine>(const loupe::io::checkpoint&, index_t threads, bool records)> open;
+    /// Name of the stock variant with just these sizes; the family's own if there is none.
+    std::function<std::string(const loupe::dimensions&)> name_of;
     /// Tree of parts; as JSON on request.
     std::function<std::string(const loupe::io::checkpoint&, bool json)> describe;
 };

@@ -73,7 +73,7 @@ void ablate(const ablate_options& o) {
     if (!o.text.empty()) text = lab::cut_text(file.text(), lab::read_text(o.text), file_name(o.text), o.context);
     if (!o.tasks.empty()) tasks = lab::encode_tasks(file.text(), o.tasks);
     auto report = lab::ablate(subjects, text ? &*text : nullptr, tasks ? &*tasks : nullptr, threads.size());
-    report.model = family.name;
+    report.model = family.name_of(file.sizes);
     report.file = o.model;
     if (o.json != "-") fmt::print("{}", text_of(report));
     if (!o.json.empty()) write_file(o.json, json_of(report));

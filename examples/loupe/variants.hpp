@@ -126,6 +126,11 @@ family make_family(std::string name, std::vector<variant> ablations) {
     f.open = [](const io::checkpoint& file, index_t threads, bool records) -> std::unique_ptr<engine> {
         return records ? make_engine<with<Base, slot::probe<layer_recorder>>>(file, threads) : make_engine<Base>(file, threads);
     };
+    f.name_of = [name = f.name](const dimensions& d) {
+        std::string found = name;
+        (void)((loupe::detail::card_mismatch<Cards>(d).empty() && (found = part_of<Cards, part::sizes>::value.name, true)) || ...);
+        return found;
+    };
     f.describe = [](const io::checkpoint& file, bool json) { return describe_checkpoint<Base, Cards...>(file.sizes, *file.weights, json); };
     return f;
 }

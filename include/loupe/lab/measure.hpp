@@ -76,11 +76,13 @@ inline double seconds_since(std::chrono::steady_clock::time_point start) {
     return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
-/// Runs every subject on `ids`; for each wanted row r (which predicts ids[r + 1]) calls keep(subject, index among rows, figure).
+/// Runs every subject on `ids`; for each wanted row r (which predicts ids[r + 1]) calls keep(subject, index among rows, figure), and tick(n) when n
+/// more rows of a subject are done.
 /// All models read the sequence first; then the heads go over it a few rows at a time, so that logits of a large vocabulary never exist for all
 /// rows, and the first subject's are made once for all comparisons.
-template <class Keep>
-void compare(const std::vector<subject>& subjects, worker& w, std::span<const token_id> ids, std::span<const index_t> rows, Keep&& keep) {
+template <class Keep, class Tick>
+void compare(const std::vector<subject>& subjects, worker& w, std::span<const token_id> ids, std::span<const index_t> rows, Keep&& keep,
+             Tick&& tick) {
     const auto clock = [] { return std::chrono::steady_clock::now(); };
     const index_t width = subjects.front().width, vocabulary = subjects.front().vocabulary;
     for (std::size_t s = 0; s < subjects.size(); ++s) {
@@ -118,6 +120,7 @@ void compare(const std::vector<subject>& subjects, worker& w, std::span<const to
                 f.agrees = best == stock_best[n_r];
                 keep(s, first + r, f);
             }
+            tick(n);
         }
     }
 }
@@ -142,8 +145,7 @@ inline std::vector<measured> measure(const std::vector<subject>& subjects, const
                 for (std::size_t r = 0; r < rows.size(); ++r) rows[r] = static_cast<index_t>(r);
                 detail::compare(subjects, *w, s.ids, rows, [&](std::size_t subject, index_t r, const token_figure& f) {
                     out[subject].text[static_cast<std::size_t>(s.first + r)] = f;
-                });
-                bar.advance(static_cast<index_t>(rows.size()) * passes);
+                }, [&](index_t n) { bar.advance(n); });
             }
             pool.give_back(std::move(w));
         });
@@ -164,7 +166,7 @@ inline std::vector<measured> measure(const std::vector<subject>& subjects, const
                 for (measured& m : out) m.tasks[static_cast<std::size_t>(i)].resize(item.span.size());
                 detail::compare(subjects, *w, item.ids, rows, [&](std::size_t subject, index_t r, const token_figure& f) {
                     out[subject].tasks[static_cast<std::size_t>(i)][static_cast<std::size_t>(rows[static_cast<std::size_t>(r)])] = f;
-                });
+                }, [](index_t) {});
                 bar.advance(passes);
             }
             pool.give_back(std::move(w));

@@ -307,10 +307,10 @@ inline std::string html_plots(const report& r, const std::vector<std::size_t>& o
     const double row = 23;
     const double top = 54;
     const double names = std::min(7.6 * static_cast<double>(longest), 420.0);
-    const double panel = std::max((1056 - names - 24 - 48 - 16) / 2, 300.0);
+    const double panel = std::max((1056 - names - 24 - 48 - 24) / 2, 300.0);
     const double first = names + 24;
     const double second = first + panel + 48;
-    const double width = second + panel + 16;
+    const double width = second + panel + 24;
     const double bottom = top + row * static_cast<double>(order.size() - 1) + 4;
     const html_axis change = change_axis(r, first, first + panel);
     const html_axis kl = divergence_axis(r, second, second + panel);

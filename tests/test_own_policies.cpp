@@ -1,0 +1,163 @@
+// Parts written by a user, outside the library: for every slot one that does the same as the library's in its own words (equal bit for bit), and one
+// that does something else (and is really called). Here: ropes, masks, scores.
+#include "data.hpp"
+
+#include <loupe/core/compat/catch2.hpp>
+#include <loupe/io/checkpoint.hpp>
+#include <loupe/io/npy.hpp>
+#include <loupe/model/decoder.hpp>
+#include <loupe/model/nano.hpp>
+
+#include <numeric>
+
+using namespace loupe;
+
+namespace {
+
+// ---- what a user would have in a file of his own
+
+struct my_rope {
+    static double frequency(index_t pair, const rope_sizes& s) { return std::pow(s.theta, -2.0 * static_cast<double>(pair) / static_cast<double>(s.head_width)); }
+};
+struct my_quarter_rope {
+    static double frequency(index_t pair, const rope_sizes& s) { return pair < s.head_width / 8 ? my_rope::frequency(pair, s) : 0.0; }
+};
+/// Frequencies in equal steps (no paper: only to be different).
+struct linear_rope {
+    static double frequency(index_t pair, const rope_sizes& s) { return 1.0 / static_cast<double>(1 + pair * s.head_width); }
+};
+
+struct my_window {
+    static constexpr bool looks_ahead = false;
+    static constexpr index_t reach(mask_sizes s) { return s.window; }
+    static constexpr bool sees(index_t query, index_t key, mask_sizes s) { return query - key >= 0 && query - key < s.window; }
+};
+/// Sees the last 4 keys and every fourth one before them (a fixed sparse pattern, Child et al. 1904.10509).
+struct strided {
+    static constexpr bool looks_ahead = false;
+    static constexpr index_t reach(mask_sizes) { return 0; }
+    static constexpr bool sees(index_t query, index_t key, mask_sizes) { return key <= query && (query - key < 4 || key % 4 == 0); }
+};
+struct my_causal {
+    static constexpr bool looks_ahead = false;
+    static constexpr index_t reach(mask_sizes) { return 0; }
+    static constexpr bool sees(index_t query, index_t key, mask_sizes) { return !(key > query); }
+};
+/// Nothing but the query itself.
+struct itself {
+    static constexpr bool looks_ahead = false;
+    static constexpr index_t reach(mask_sizes) { return 1; }
+    static constexpr bool sees(index_t query, index_t key, mask_sizes) { return key == query; }
+};
+struct my_image_mask {
+    static constexpr bool sees_block = true;
+};
+
+struct my_score_scale {
+    static double factor(score_sizes s) { return s.stored; }
+};
+struct colder {
+    static double factor(score_sizes s) { return s.stored * 1.5; }
+};
+
+/// Does nothing, for numbers only: the library must then not ask for batches.
+struct my_no_cap {
+    static float apply(float x, float) { return x; }
+    static double apply(double x, double) { return x; }
+};
+/// Cuts off at ±5.
+struct hard_cap {
+    static float apply(float x, float) { return std::clamp(x, -5.0F, 5.0F); }
+    static double apply(double x, double) { return std::clamp(x, -5.0, 5.0); }
+};
+
+// ---- running them
+
+const io::checkpoint& nano_e() {
+    static executor threads(1);
+    static const io::checkpoint file = io::open(tests::example("models/nano-e"), threads);
+    return file;
+}
+/// 48 tokens of a story, past the window of 32.
+std::vector<token_id> ids_of(const io::checkpoint& file) {
+    std::vector<token_id> ids{2};
+    for (const token_id id : file.text().encode("Mara had a red lamp. She went to the bridge and met Ilse there. Ilse had a silver kettle, a green book "
+                                                "and a small boat. Mara carried the lamp to the boat and gave it to Ilse.")) {
+        ids.push_back(id);
+    }
+    ids.resize(48);
+    return ids;
+}
+
+template <is::model M>
+std::vector<float> logits_of(const io::checkpoint& file, std::span<const std::int32_t> images = {}, bool images_see_themselves = false) {
+    dimensions sizes = file.sizes;
+    sizes.images_see_themselves = images_see_themselves;
+    const decoder<M> model(sizes, file.weights);
+    runtime on(2);
+    auto s = model.start();
+    const auto ids = ids_of(file);
+    const auto hidden = model.forward(s, ids, on, images);
+    std::vector<float> out(ids.size() * static_cast<std::size_t>(sizes.vocabulary));
+    model.logits(s, hidden, on, {out.data(), static_cast<index_t>(ids.size()), sizes.vocabulary});
+    REQUIRE(std::all_of(out.begin(), out.end(), [](float v) { return std::isfinite(v); }));
+    return out;
+}
+
+float largest_difference(const std::vector<float>& a, const std::vector<float>& b) {
+    float d = 0;
+    for (std::size_t i = 0; i < a.size(); ++i) d = std::max(d, std::abs(a[i] - b[i]));
+    return d;
+}
+
+const std::vector<float>& stock_e() {
+    static const auto logits = logits_of<nano::e>(nano_e());
+    return logits;
+}
+
+/// Rows are equal up to `first`, and row `first` is not.
+bool differs_from_row(const std::vector<float>& a, const std::vector<float>& b, std::size_t first) {
+    const auto width = a.size() / 48, begin = first * width;
+    return std::equal(a.begin(), a.begin() + static_cast<std::ptrdiff_t>(begin), b.begin()) &&
+           !std::equal(a.begin() + static_cast<std::ptrdiff_t>(begin), a.begin() + static_cast<std::ptrdiff_t>(begin + width),
+                       b.begin() + static_cast<std::ptrdiff_t>(begin));
+}
+
+} // namespace
+
+TEST_CASE("own rope", "[own]") {
+    CHECK(logits_of<with<nano::e, slot::rope_sliding<my_rope>>>(nano_e()) == stock_e());
+    CHECK(logits_of<with<nano::e, slot::rope_full<my_quarter_rope>>>(nano_e()) == stock_e());
+    CHECK(differs_from_row(stock_e(), logits_of<with<nano::e, slot::rope_sliding<linear_rope>>>(nano_e()), 1)); // row 0 sees itself alone
+    CHECK(differs_from_row(stock_e(), logits_of<with<nano::e, slot::rope_full<linear_rope>>>(nano_e()), 1));
+}
+
+TEST_CASE("own mask", "[own]") {
+    CHECK(logits_of<with<nano::e, slot::mask_sliding<my_window>>>(nano_e()) == stock_e());
+    CHECK(logits_of<with<nano::e, slot::mask_full<my_causal>>>(nano_e()) == stock_e());
+    CHECK(differs_from_row(stock_e(), logits_of<with<nano::e, slot::mask_full<strided>>>(nano_e()), 5)); // query 5 no longer sees key 1
+    CHECK(differs_from_row(stock_e(), logits_of<with<nano::e, slot::mask_sliding<itself>>>(nano_e()), 1));
+    // A causal mask on sliding blocks differs as soon as the window is full, and not before.
+    CHECK(differs_from_row(stock_e(), logits_of<with<nano::e, slot::mask_sliding<my_causal>>>(nano_e()), 32));
+}
+
+TEST_CASE("own image mask", "[own]") {
+    std::vector<std::int32_t> images(48, -1);
+    std::fill(images.begin() + 10, images.begin() + 16, 0);
+    using mine = with<nano::e, slot::image_mask<my_image_mask>>;
+    using library = with<nano::e, slot::image_mask<image_mask::within_image>>;
+    const auto seen = logits_of<mine>(nano_e(), images, true);
+    CHECK(seen == logits_of<library>(nano_e(), images, true));
+    CHECK(differs_from_row(stock_e(), seen, 10));                                 // the first row of the image sees ahead
+    CHECK(logits_of<mine>(nano_e(), images, false) == stock_e());                 // the file does not ask for it
+    CHECK(logits_of<nano::e>(nano_e(), images, true) == stock_e());               // the composition does not
+    CHECK(logits_of<mine>(nano_e(), std::vector<std::int32_t>(48, -1), true) == stock_e()); // there is no image
+}
+
+TEST_CASE("own score scale and cap of scores", "[own]") {
+    CHECK(logits_of<with<nano::e, slot::score_scale<my_score_scale>>>(nano_e()) == stock_e());
+    CHECK(logits_of<with<nano::e, slot::score_scale<colder>>>(nano_e()) == logits_of<with<nano::e, slot::score_scale<scale::times<std::ratio<3, 2>>>>>(nano_e()));
+    CHECK(differs_from_row(stock_e(), logits_of<with<nano::e, slot::score_scale<colder>>>(nano_e()), 1));
+    CHECK(logits_of<with<nano::e, slot::attention_softcap<my_no_cap>>>(nano_e()) == stock_e());
+    CHECK(largest_difference(logits_of<with<nano::e, slot::attention_softcap<hard_cap>>>(nano_e()), stock_e()) > 0.01F);
+}

@@ -1,0 +1,180 @@
+// Parts written by a user, outside the library: for every slot one that does the same as the library's in its own words (equal bit for bit), and one
+// that does something else (and is really called). Here: norms of heads, sources of keys and values, caches, pruning.
+#include "data.hpp"
+
+#include <loupe/core/compat/catch2.hpp>
+#include <loupe/io/checkpoint.hpp>
+#include <loupe/io/npy.hpp>
+#include <loupe/model/decoder.hpp>
+#include <loupe/model/nano.hpp>
+
+#include <numeric>
+
+using namespace loupe;
+
+namespace {
+
+// ---- what a user would have in a file of his own
+
+struct my_no_norm {
+    template <class T>
+    static void apply(std::span<T>, std::span<const T>, T) {}
+};
+/// Root-mean-square norm, written as a student would.
+struct my_rms {
+    template <class T>
+    static void apply(std::span<T> row, std::span<const T> gain, T epsilon) {
+        T mean = epsilon;
+        for (const T x : row) mean += x * x / static_cast<T>(row.size());
+        for (std::size_t i = 0; i < row.size(); ++i) row[i] = row[i] / std::sqrt(mean) * (gain.empty() ? T{1} : gain[i]);
+    }
+};
+/// Divides by the largest magnitude.
+struct max_norm {
+    template <class T>
+    static void apply(std::span<T> row, std::span<const T>, T epsilon) {
+        T largest = epsilon;
+        for (const T x : row) largest = std::max(largest, std::abs(x));
+        for (T& x : row) x /= largest;
+    }
+};
+
+struct my_sharing { // constexpr, since the composition's rules call it
+    static constexpr index_t donor(index_t block, std::span<const bool> is_full, index_t first_shared) {
+        index_t found = block;
+        for (index_t i = 0; block >= first_shared && i < first_shared; ++i) {
+            if (is_full[static_cast<std::size_t>(i)] == is_full[static_cast<std::size_t>(block)]) found = i;
+        }
+        return found;
+    }
+};
+/// The first block of the kind gives in place of the last.
+struct first_of_kind {
+    static constexpr index_t donor(index_t block, std::span<const bool> is_full, index_t first_shared) {
+        if (block < first_shared) return block;
+        index_t i = 0;
+        while (is_full[static_cast<std::size_t>(i)] != is_full[static_cast<std::size_t>(block)]) ++i;
+        return i;
+    }
+};
+
+struct my_full_cache {
+    static constexpr index_t sinks = 0, length = 0;
+};
+struct small_cache {
+    static constexpr index_t sinks = 2, length = 6;
+};
+
+/// Counts as pruning, but has room for every token.
+struct roomy {
+    static constexpr bool enabled = true;
+    static constexpr index_t recent = 1;
+    static constexpr index_t first_block(index_t) { return 2; }
+    static constexpr index_t budget(index_t tokens) { return tokens; }
+    static constexpr double score(index_t, double received, index_t) { return received; }
+};
+/// The last third of the tokens, whatever attention says.
+struct newest_third {
+    static constexpr bool enabled = true;
+    static constexpr index_t recent = 1;
+    static constexpr index_t first_block(index_t first_full) { return first_full + 1; }
+    static constexpr index_t budget(index_t tokens) { return tokens / 3 + 1; }
+    static constexpr double score(index_t key, double, index_t) { return static_cast<double>(key); }
+};
+
+struct my_key_value {
+    static constexpr bool from_key = true;
+};
+
+// ---- running them
+
+const io::checkpoint& nano_e() {
+    static executor threads(1);
+    static const io::checkpoint file = io::open(tests::example("models/nano-e"), threads);
+    return file;
+}
+const io::checkpoint& nano_a() {
+    static executor threads(1);
+    static const io::checkpoint file = io::open(tests::example("models/nano-a"), threads);
+    return file;
+}
+
+/// 48 tokens of a story, past the window of 32.
+std::vector<token_id> ids_of(const io::checkpoint& file) {
+    std::vector<token_id> ids{2};
+    for (const token_id id : file.text().encode("Mara had a red lamp. She went to the bridge and met Ilse there. Ilse had a silver kettle, a green book "
+                                                "and a small boat. Mara carried the lamp to the boat and gave it to Ilse.")) {
+        ids.push_back(id);
+    }
+    ids.resize(48);
+    return ids;
+}
+
+template <is::model M>
+std::vector<float> logits_of(const io::checkpoint& file) {
+    const decoder<M> model(file.sizes, file.weights);
+    runtime on(2);
+    auto s = model.start();
+    const auto ids = ids_of(file);
+    const auto hidden = model.forward(s, ids, on);
+    std::vector<float> out(ids.size() * static_cast<std::size_t>(file.sizes.vocabulary));
+    model.logits(s, hidden, on, {out.data(), static_cast<index_t>(ids.size()), file.sizes.vocabulary});
+    REQUIRE(std::all_of(out.begin(), out.end(), [](float v) { return std::isfinite(v); }));
+    return out;
+}
+
+float largest_difference(const std::vector<float>& a, const std::vector<float>& b) {
+    float d = 0;
+    for (std::size_t i = 0; i < a.size(); ++i) d = std::max(d, std::abs(a[i] - b[i]));
+    return d;
+}
+
+const std::vector<float>& stock_e() {
+    static const auto logits = logits_of<nano::e>(nano_e());
+    return logits;
+}
+
+/// Rows are equal up to `first`, and row `first` is not.
+bool differs_from_row(const std::vector<float>& a, const std::vector<float>& b, std::size_t first) {
+    const auto width = a.size() / 48, begin = first * width;
+    return std::equal(a.begin(), a.begin() + static_cast<std::ptrdiff_t>(begin), b.begin()) &&
+           !std::equal(a.begin() + static_cast<std::ptrdiff_t>(begin), a.begin() + static_cast<std::ptrdiff_t>(begin + width),
+                       b.begin() + static_cast<std::ptrdiff_t>(begin));
+}
+
+} // namespace
+
+TEST_CASE("own norms of queries, keys and values", "[own]") {
+    const auto close = [](const std::vector<float>& a) { return largest_difference(a, stock_e()) < 2e-4F; }; // of logits up to 30
+    CHECK(close(logits_of<with<nano::e, slot::q_norm<my_rms>>>(nano_e())));
+    CHECK(close(logits_of<with<nano::e, slot::k_norm<my_rms>>>(nano_e())));
+    CHECK(close(logits_of<with<nano::e, slot::v_norm<my_rms>>>(nano_e())));
+    CHECK(logits_of<with<nano::e, slot::v_norm<my_no_norm>>>(nano_e()) == logits_of<with<nano::e, slot::v_norm<norm::none>>>(nano_e()));
+    CHECK(largest_difference(logits_of<with<nano::e, slot::q_norm<max_norm>>>(nano_e()), stock_e()) > 0.01F);
+    CHECK(largest_difference(logits_of<with<nano::e, slot::v_norm<max_norm>>>(nano_e()), stock_e()) > 0.01F);
+}
+
+TEST_CASE("own sharing of keys and values", "[own]") {
+    CHECK(logits_of<with<nano::e, slot::kv_sharing<my_sharing>>>(nano_e()) == stock_e());
+    CHECK(differs_from_row(stock_e(), logits_of<with<nano::e, slot::kv_sharing<first_of_kind>>>(nano_e()), 0));
+}
+
+TEST_CASE("own cache and own pruning", "[own]") {
+    CHECK(logits_of<with<nano::e, slot::kv<my_full_cache>>>(nano_e()) == stock_e());
+    CHECK(differs_from_row(stock_e(), logits_of<with<nano::e, slot::kv<small_cache>>>(nano_e()), 8)); // 2 sinks and 6: position 2 is gone at 8
+    CHECK(logits_of<with<nano::e, slot::prune<roomy>>>(nano_e()) == stock_e());
+    const auto pruned = logits_of<with<nano::e, slot::prune<newest_third>>>(nano_e());
+    // budgets of 1, 1, 2 tokens and so on: already query 1 sees itself alone
+    CHECK(differs_from_row(stock_e(), pruned, 1));
+}
+
+TEST_CASE("own source of values", "[own]") {
+    CHECK(logits_of<with<nano::a, slot::value_full<my_key_value>>>(nano_a()) == logits_of<nano::a>(nano_a()));
+    // E2B's structure with K = V on its full blocks: the value projection is there and not used
+    const auto same = logits_of<with<nano::e, slot::value_full<my_key_value>>>(nano_e());
+    CHECK(same == logits_of<with<nano::e, slot::value_full<value::key>>>(nano_e()));
+    CHECK(differs_from_row(stock_e(), same, 0));
+    // and the other way round there is nothing to read
+    using projected = with<nano::a, slot::value_full<value::projected>>;
+    CHECK_THROWS_AS(decoder<projected>(nano_a().sizes, nano_a().weights), error);
+}

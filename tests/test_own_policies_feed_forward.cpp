@@ -1,0 +1,213 @@
+// Parts written by a user, outside the library: for every slot one that does the same as the library's in its own words (equal bit for bit), and one
+// that does something else (and is really called). Here: activation, feed-forward layers, experts, branches.
+#include "data.hpp"
+
+#include <loupe/core/compat/catch2.hpp>
+#include <loupe/io/checkpoint.hpp>
+#include <loupe/model/decoder.hpp>
+#include <loupe/model/nano.hpp>
+
+#include <numeric>
+
+using namespace loupe;
+
+namespace {
+
+// ---- what a user would have in a file of his own
+
+/// For numbers only: the library must then not ask for batches.
+struct my_gelu {
+    static float apply(float x) { return static_cast<float>(apply(static_cast<double>(x))); }
+    static double apply(double x) { return 0.5 * x * (1 + std::tanh(std::sqrt(2 / 3.14159265358979323846) * (x + 0.044715 * x * x * x))); }
+};
+struct my_relu {
+    static float apply(float x) { return x > 0 ? x : 0; }
+    static double apply(double x) { return x > 0 ? x : 0; }
+};
+/// For numbers and batches, as the library's are written.
+struct my_silu {
+    template <class T>
+    static T apply(const T& x) {
+        using std::exp;
+        return x / (T(1.0F) + exp(-x));
+    }
+};
+
+struct my_double_wide {
+    static constexpr bool has_experts = false;
+    static constexpr index_t width(index_t stored, bool shares_kv) { return stored << (shares_kv ? 1 : 0); }
+};
+struct triple_wide {
+    static constexpr bool has_experts = false;
+    static constexpr index_t width(index_t stored, bool shares_kv) { return shares_kv ? 3 * stored : stored; }
+};
+struct my_experts {
+    static constexpr bool has_experts = true;
+    static constexpr index_t width(index_t stored, bool) { return stored; }
+};
+
+/// softmax over all, the k best, divided by their sum: with a sort where the library searches.
+struct my_router {
+    static constexpr bool uses_experts = true;
+    template <class T>
+    static void route(std::span<T> scores, std::span<choice<T>> chosen, route_place) {
+        const T largest = *std::max_element(scores.begin(), scores.end());
+        T sum = 0;
+        for (T& s : scores) {
+            s = std::exp(s - largest);
+            sum += s;
+        }
+        for (T& s : scores) s /= sum;
+        std::vector<std::size_t> order(scores.size());
+        std::iota(order.begin(), order.end(), std::size_t{0});
+        std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) { return scores[a] > scores[b]; });
+        T kept = 0;
+        for (std::size_t i = 0; i < chosen.size(); ++i) kept += scores[order[i]];
+        for (std::size_t i = 0; i < chosen.size(); ++i) chosen[i] = {static_cast<index_t>(order[i]), scores[order[i]] / kept};
+    }
+};
+/// A hash of the position decides: experts p, p + 1, … (Roller et al. 2106.04426).
+struct by_position {
+    static constexpr bool uses_experts = true;
+    template <class T>
+    static void route(std::span<T> scores, std::span<choice<T>> chosen, route_place place) {
+        for (std::size_t i = 0; i < chosen.size(); ++i) {
+            chosen[i] = {(place.position + place.block + static_cast<index_t>(i)) % static_cast<index_t>(scores.size()), T{1} / static_cast<T>(chosen.size())};
+        }
+    }
+};
+struct my_count {
+    static constexpr index_t count(index_t stored) { return stored; }
+};
+struct one_less {
+    static constexpr index_t count(index_t stored) { return stored - 1; }
+};
+
+struct my_branch {
+    static constexpr bool enabled = true;
+};
+struct my_missing_branch {
+    static constexpr bool enabled = false;
+};
+
+struct my_input {
+    static constexpr bool enabled = true;
+    template <class T>
+    static constexpr T combine(T context, T token) {
+        return (token + context) * static_cast<T>(0.70710678118654752440);
+    }
+};
+struct token_only {
+    static constexpr bool enabled = true;
+    template <class T>
+    static constexpr T combine(T, T token) {
+        return token;
+    }
+};
+
+struct max_norm {
+    template <class T>
+    static void apply(std::span<T> row, std::span<const T> gain, T epsilon) {
+        T largest = epsilon;
+        for (const T x : row) largest = std::max(largest, std::abs(x));
+        for (std::size_t i = 0; i < row.size(); ++i) row[i] = row[i] / largest * (gain.empty() ? T{1} : gain[i]);
+    }
+};
+struct my_no_norm {
+    template <class T>
+    static void apply(std::span<T>, std::span<const T>, T) {}
+};
+
+// ---- running them
+
+const io::checkpoint& nano_e() {
+    static executor threads(1);
+    static const io::checkpoint file = io::open(tests::example("models/nano-e"), threads);
+    return file;
+}
+const io::checkpoint& nano_a() {
+    static executor threads(1);
+    static const io::checkpoint file = io::open(tests::example("models/nano-a"), threads);
+    return file;
+}
+
+template <is::model M>
+std::vector<float> logits_of(const io::checkpoint& file) {
+    const decoder<M> model(file.sizes, file.weights);
+    runtime on(2);
+    auto s = model.start();
+    std::vector<token_id> ids{2};
+    for (const token_id id : file.text().encode("Mara had a red lamp. She went to the bridge and met Ilse there.")) ids.push_back(id);
+    const auto hidden = model.forward(s, ids, on);
+    std::vector<float> out(ids.size() * static_cast<std::size_t>(file.sizes.vocabulary));
+    model.logits(s, hidden, on, {out.data(), static_cast<index_t>(ids.size()), file.sizes.vocabulary});
+    REQUIRE(std::all_of(out.begin(), out.end(), [](float v) { return std::isfinite(v); }));
+    return out;
+}
+
+float difference(const std::vector<float>& a, const std::vector<float>& b) {
+    float d = 0;
+    for (std::size_t i = 0; i < a.size(); ++i) d = std::max(d, std::abs(a[i] - b[i]));
+    return d;
+}
+
+const std::vector<float>& stock_e() {
+    static const auto logits = logits_of<nano::e>(nano_e());
+    return logits;
+}
+const std::vector<float>& stock_a() {
+    static const auto logits = logits_of<nano::a>(nano_a());
+    return logits;
+}
+
+} // namespace
+
+TEST_CASE("own activation", "[own]") {
+    CHECK(difference(logits_of<with<nano::e, slot::activation<my_gelu>>>(nano_e()), stock_e()) < 5e-4F); // of logits up to 30
+    CHECK(difference(logits_of<with<nano::e, slot::activation<my_relu>>>(nano_e()), stock_e()) > 0.05F);
+    CHECK(logits_of<with<nano::e, slot::activation<my_silu>>>(nano_e()) == logits_of<with<nano::e, slot::activation<activation::silu>>>(nano_e()));
+    // of experts too
+    CHECK(logits_of<with<nano::a, slot::activation<my_silu>>>(nano_a()) == logits_of<with<nano::a, slot::activation<activation::silu>>>(nano_a()));
+    CHECK(logits_of<with<nano::a, slot::activation<my_silu>, slot::dense_branch<dense_branch::off>>>(nano_a()) !=
+          logits_of<with<nano::a, slot::dense_branch<dense_branch::off>>>(nano_a()));
+}
+
+TEST_CASE("own feed-forward layer", "[own]") {
+    CHECK(logits_of<with<nano::e, slot::feed_forward<my_double_wide>>>(nano_e()) == stock_e());
+    CHECK(logits_of<with<nano::a, slot::feed_forward<my_experts>>>(nano_a()) == stock_a());
+    // The width it says is held against the file's.
+    using wide = with<nano::e, slot::feed_forward<triple_wide>>;
+    CHECK_THROWS_WITH(decoder<wide>(nano_e().sizes, nano_e().weights), "this model: feed-forward width of block 5: expected 768, found 512");
+    // Experts that the file has and the composition does not, and the other way round.
+    using dense = with<nano::a, slot::feed_forward<my_double_wide>>;
+    CHECK_THROWS_WITH(decoder<dense>(nano_a().sizes, nano_a().weights), "this composition does not fit the model: the model has experts, it has none");
+}
+
+TEST_CASE("own router and own number of experts", "[own]") {
+    CHECK(logits_of<with<nano::a, slot::router<my_router>>>(nano_a()) == stock_a());
+    CHECK(difference(logits_of<with<nano::a, slot::router<by_position>>>(nano_a()), stock_a()) > 0.05F);
+    CHECK(logits_of<with<nano::a, slot::experts_used<my_count>>>(nano_a()) == stock_a());
+    const auto three = logits_of<with<nano::a, slot::experts_used<one_less>>>(nano_a());
+    CHECK(three == logits_of<with<nano::a, slot::experts_used<experts_used::exactly<3>>>>(nano_a()));
+    CHECK(three != stock_a());
+}
+
+TEST_CASE("own dense branch", "[own]") {
+    CHECK(logits_of<with<nano::a, slot::dense_branch<my_branch>>>(nano_a()) == stock_a());
+    const auto without = logits_of<with<nano::a, slot::dense_branch<my_missing_branch>>>(nano_a());
+    CHECK(without == logits_of<with<nano::a, slot::dense_branch<dense_branch::off>>>(nano_a()));
+    CHECK(difference(without, stock_a()) > 0.05F);
+}
+
+TEST_CASE("own per-layer input", "[own]") {
+    CHECK(logits_of<with<nano::e, slot::per_layer_input<my_input>>>(nano_e()) == stock_e());
+    const auto tokens = logits_of<with<nano::e, slot::per_layer_input<token_only>>>(nano_e());
+    CHECK(difference(tokens, stock_e()) > 0.05F);
+    CHECK(tokens != logits_of<with<nano::e, slot::per_layer_input<per_layer_input::context_only>>>(nano_e()));
+}
+
+TEST_CASE("own norms behind the layers", "[own]") {
+    CHECK(logits_of<with<nano::e, slot::post_norms<my_no_norm>>>(nano_e()) == logits_of<with<nano::e, slot::post_norms<norm::none>>>(nano_e()));
+    CHECK(difference(logits_of<with<nano::e, slot::post_norms<max_norm>>>(nano_e()), stock_e()) > 0.05F);
+    CHECK(difference(logits_of<with<nano::a, slot::post_norms<max_norm>>>(nano_a()), stock_a()) > 0.05F);
+}
