@@ -7,7 +7,7 @@ extra=""
 [ "$preset" != clang ] || extra="clang"
 install_missing $packages $test_packages $extra
 configure "$preset" -DLOUPE_BUILD_TESTS=ON
-step "Building (a few minutes the first time)"
+step "Building (some minutes the first time)"
 cmake --build --preset "$preset" -j "$(nproc)"
 step "Testing"
 ctest --preset "$preset"

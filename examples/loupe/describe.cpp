@@ -14,10 +14,8 @@ void describe(const describe_options& o) {
 }
 
 void tokenize(const tokenize_options& o) {
-    executor threads(0);
-    const auto file = open_model(o.model, threads);
+    const auto tokens = open_tokenizer(o.model);
     const std::string text = o.has_text ? o.text : lab::read_text(o.file);
-    const auto& tokens = file.text();
     auto pieces = tokens.pieces(text);
     if (o.bos) pieces.insert(pieces.begin(), io::piece{tokens.bos(), 0, 0});
     if (o.json) {

@@ -36,13 +36,16 @@ void check_writable(const std::string& path) {
     std::fclose(out);
 }
 
+io::tokenizer open_tokenizer(const std::string& path) { return io::open_tokenizer(path); }
+
 family family_of(const dimensions& d, const std::string& path) {
+    const bool per_layer = d.per_layer_width > 0, experts = d.experts > 0;
     if (d.family == "gemma3") return gemma3();
-    if (d.experts > 0 && d.per_layer_width == 0) return gemma4_experts();
-    if (d.per_layer_width > 0 && d.experts == 0 && !d.value_from_key) return gemma4_per_layer();
-    if (d.per_layer_width == 0 && d.experts == 0) return gemma4_dense();
-    throw error(fmt::format("{}: this program holds no composition with per-layer inputs and {}; compose one with the library", path,
-                            d.experts > 0 ? "experts" : "K = V"));
+    if (per_layer && !experts && !d.value_from_key) return gemma4_per_layer();
+    if (!per_layer && experts && d.value_from_key) return gemma4_experts();
+    if (!per_layer && !experts && d.value_from_key) return gemma4_dense();
+    throw error(fmt::format("{}: this program holds no composition {} per-layer inputs, {} experts and {} K = V; the library can compose one", path,
+                            per_layer ? "with" : "without", experts ? "with" : "without", d.value_from_key ? "with" : "without"));
 }
 
 } // namespace program

@@ -10,6 +10,9 @@ namespace program {
 /// Opens a .gguf file or a folder with config.json.
 loupe::io::checkpoint open_model(const std::string& path, loupe::executor& threads);
 
+/// Only the tokenizer of a model.
+loupe::io::tokenizer open_tokenizer(const std::string& path);
+
 /// Writes a whole file, or to standard output for "-". A failure (full disk, missing folder) names the path.
 void write_file(const std::string& path, const std::string& text);
 

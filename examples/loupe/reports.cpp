@@ -34,7 +34,7 @@ std::string score_json(const lab::report& r, double standard_error) {
     const auto& v = r.variants.front();
     nlohmann::ordered_json j;
     if (!r.text.empty()) {
-        j = {{"text", r.text}, {"context", r.context}, {"tokens", v.tokens}, {"documents", r.documents}, {"mean_nll", v.mean_nll.value},
+        j = {{"text", r.text}, {"context", r.context}, {"tokens", v.tokens}, {"documents", r.documents}, {"nll_sum", v.mean_nll.value * static_cast<double>(v.tokens)}, {"mean_nll", v.mean_nll.value},
              {"standard_error", std::isfinite(standard_error) ? nlohmann::ordered_json(standard_error) : nullptr}, {"perplexity", v.perplexity.value},
              {"bits_per_byte", v.bits_per_byte}, {"top1_accuracy", v.top1_accuracy}, {"tokens_per_second", v.tokens_per_second}};
     }

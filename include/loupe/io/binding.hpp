@@ -57,7 +57,7 @@ inline tensor_names gguf_names() {
 inline tensor_names safetensors_names(const std::string& prefix, bool gemma3) {
     tensor_names n;
     const std::string block = prefix + "layers.{}.";
-    n.embedding = prefix + "embed_tokens.weight", n.head = "lm_head.weight", n.final_norm = prefix + "norm.weight";
+    n.embedding = prefix + "embed_tokens.weight", n.final_norm = prefix + "norm.weight";
     n.per_layer_table = prefix + "embed_tokens_per_layer.weight", n.per_layer_projection = prefix + "per_layer_model_projection.weight";
     n.per_layer_norm = prefix + "per_layer_projection_norm.weight";
     n.input_norm = block + "input_layernorm.weight", n.attention_norm = block + "post_attention_layernorm.weight";
@@ -74,6 +74,7 @@ inline tensor_names safetensors_names(const std::string& prefix, bool gemma3) {
     n.experts_norm = block + "post_feedforward_layernorm_2.weight";
     n.foreign = {"model.vision_tower.",  "model.embed_vision.",    "model.audio_tower.",           "model.embed_audio.",
                  "vision_tower.",        "multi_modal_projector.", "model.multi_modal_projector.", "model.vision_embedder."};
+    n.head = prefix.starts_with("language_model.") ? "language_model.lm_head.weight" : "lm_head.weight"; // beside the model, not in it
     n.gain_offset = gemma3 ? 1.0F : 0.0F;
     return n;
 }

@@ -27,6 +27,13 @@ struct checkpoint {
     }
 };
 
+/// Only the tokenizer of a .gguf file or a folder: quick, whatever the model's size.
+inline tokenizer open_tokenizer(const std::filesystem::path& path) {
+    std::error_code ignored;
+    if (std::filesystem::is_directory(path, ignored)) return tokenizer::from_folder(path);
+    return tokenizer::from_gguf(gguf::open(path));
+}
+
 /// Opens a .gguf file or a folder with config.json, safetensors and tokenizer.json. Errors name file, key or tensor.
 inline checkpoint open(const std::filesystem::path& path, executor& threads) {
     checkpoint c;

@@ -79,9 +79,9 @@ using e4b = with<b12, slot::sizes<e4b_card>, slot::per_layer_input<per_layer_inp
 /// E2B: E4B's parts, smaller, and twice as wide a feed-forward layer where keys are shared.
 using e2b = with<e4b, slot::sizes<e2b_card>, slot::feed_forward<feed_forward::gated_double_wide>>;
 
-/// The three structures with whatever sizes a file has. Widths of every block come from the file.
+/// The three structures with whatever sizes a file has. Widths of every block come from the file, and it says whether images see themselves.
 using dense_of_file = with<b12, slot::sizes<sizes_of_file>>;
 using experts_of_file = with<a4b, slot::sizes<sizes_of_file>>;
-using per_layer_of_file = with<e4b, slot::sizes<sizes_of_file>>;
+using per_layer_of_file = with<e4b, slot::sizes<sizes_of_file>, slot::image_mask<image_mask::within_image>>;
 
 } // namespace loupe::gemma4
