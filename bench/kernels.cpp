@@ -35,7 +35,8 @@ aligned_vector<float> random_floats(index_t n) {
     return values;
 }
 
-/// Blocks of random bytes: any bytes decode to numbers, and the arithmetic does not care which. Scales are kept finite by clearing high bits.
+/// Blocks of random bytes: any bytes decode to numbers, and the arithmetic does not care which. Scales are kept finite by clearing high
+/// bits.
 std::vector<std::byte> random_blocks(const format::info& f, index_t rows, index_t width) {
     std::mt19937 random(1);
     std::vector<std::byte> bytes(static_cast<std::size_t>(rows * f.row_bytes(width)));
@@ -53,8 +54,10 @@ void matmul(benchmark::State& state, const format::info* f) {
         kernel::matmul({f, bytes.data(), rows, width}, {x.data(), tokens, width}, {y.data(), tokens, rows}, one);
         benchmark::DoNotOptimize(y.data());
     }
-    if (tokens == 1) put_bytes(state, static_cast<double>(bytes.size()));
-    else put_flops(state, 2.0 * static_cast<double>(tokens * width * rows));
+    if (tokens == 1)
+        put_bytes(state, static_cast<double>(bytes.size()));
+    else
+        put_flops(state, 2.0 * static_cast<double>(tokens * width * rows));
 }
 
 void rms_norm(benchmark::State& state) {
@@ -74,7 +77,8 @@ void softmax(benchmark::State& state) {
         kernel::softmax(x);
         benchmark::DoNotOptimize(x.data());
     }
-    state.counters["Gvalues/s"] = benchmark::Counter(static_cast<double>(state.range(0)) * 1e-9, benchmark::Counter::kIsIterationInvariantRate);
+    state.counters["Gvalues/s"] =
+        benchmark::Counter(static_cast<double>(state.range(0)) * 1e-9, benchmark::Counter::kIsIterationInvariantRate);
 }
 
 void attention(benchmark::State& state) {
@@ -100,7 +104,11 @@ int main(int argc, char** argv) {
     benchmark::AddCustomContext("roof, float", std::to_string(float_roof * 1e-9) + " GFLOP/s, one thread");
     benchmark::AddCustomContext("roof, reading", std::to_string(read_roof * 1e-9) + " GB/s, one thread");
     for (const format::info* f : format::infos()) {
-        benchmark::RegisterBenchmark(("matmul/" + std::string(f->name)).c_str(), matmul, f)->ArgName("tokens")->Arg(1)->Arg(512)->Unit(benchmark::kMillisecond);
+        benchmark::RegisterBenchmark(("matmul/" + std::string(f->name)).c_str(), matmul, f)
+            ->ArgName("tokens")
+            ->Arg(1)
+            ->Arg(512)
+            ->Unit(benchmark::kMillisecond);
     }
     benchmark::RegisterBenchmark("rms_norm", rms_norm)->ArgName("width")->Arg(1536)->Arg(5376);
     benchmark::RegisterBenchmark("softmax", softmax)->ArgName("n")->Arg(512)->Arg(4096);

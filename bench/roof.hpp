@@ -1,4 +1,5 @@
-// What this machine can do at most, measured in the process that measures the kernels: one thread's float arithmetic and its reading of memory.
+// What this machine can do at most, measured in the process that measures the kernels: one thread's float arithmetic and its reading of
+// memory.
 #pragma once
 
 #include <loupe/core/buffer.hpp>
@@ -49,7 +50,8 @@ inline double read_roof() {
         for (auto& v : sum) v = floats(0.0F);
         for (std::size_t i = 0; i < memory.size(); i += 8 * static_cast<std::size_t>(loupe::simd::width)) {
 #pragma GCC unroll 8
-            for (int c = 0; c < 8; ++c) sum[c] += floats::load_aligned(memory.data() + i + static_cast<std::size_t>(c * loupe::simd::width));
+            for (int c = 0; c < 8; ++c)
+                sum[c] += floats::load_aligned(memory.data() + i + static_cast<std::size_t>(c * loupe::simd::width));
         }
         floats total(0.0F);
         for (const auto& v : sum) total += v;

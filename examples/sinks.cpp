@@ -10,12 +10,13 @@ struct sink_counter { // satisfies is::probe
     template <class Place>
     static constexpr bool watches = std::same_as<Place, at::attn_probs>;
 
-    index_t first = 4;                       // positions counted as sinks
+    index_t first = 4;                        // positions counted as sinks
     std::vector<double> on_sinks, on_uniform; // per block: attention they get, and what they would get if it were spread evenly
     std::vector<index_t> queries;
 
     void operator()(at::attn_probs, index_t block, index_t position, matrix_view<float> probs) {
-        if (position < 64 || probs.width != position + 1) return; // only queries that see everything before them, and have seen a while of it
+        if (position < 64 || probs.width != position + 1)
+            return; // only queries that see everything before them, and have seen a while of it
         const auto n = static_cast<std::size_t>(block);
         if (queries.size() <= n) on_sinks.resize(n + 1), on_uniform.resize(n + 1), queries.resize(n + 1);
         for (index_t h = 0; h < probs.rows; ++h) {
@@ -53,10 +54,14 @@ int main(int argc, char** argv) try {
     executor threads(0);
     const auto file = io::open(argv[1], threads);
     const auto text = lab::cut_text(file.text(), lab::read_text(argv[2]), argv[2], 512);
-    if (file.sizes.family == "gemma3") count<gemma3::of_file>(file, text);
-    else if (file.sizes.experts > 0) count<gemma4::experts_of_file>(file, text);
-    else if (file.sizes.per_layer_width > 0) count<gemma4::per_layer_of_file>(file, text);
-    else count<gemma4::dense_of_file>(file, text);
+    if (file.sizes.family == "gemma3")
+        count<gemma3::of_file>(file, text);
+    else if (file.sizes.experts > 0)
+        count<gemma4::experts_of_file>(file, text);
+    else if (file.sizes.per_layer_width > 0)
+        count<gemma4::per_layer_of_file>(file, text);
+    else
+        count<gemma4::dense_of_file>(file, text);
     return 0;
 } catch (const error& e) {
     std::fprintf(stderr, "%s\n", e.what());

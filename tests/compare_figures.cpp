@@ -20,7 +20,8 @@ int main(int argc, char** argv) try {
         if (id == "tasks") {
             for (const auto& [kind, task] : expected.items()) {
                 const auto& found = figures.at("stock").at("tasks").at(kind);
-                for (const char* count : {"spans", "spans_right", "tokens", "tokens_right"}) check(kind + " " + count, task.at(count), found.at(count), 0);
+                for (const char* count : {"spans", "spans_right", "tokens", "tokens_right"})
+                    check(kind + " " + count, task.at(count), found.at(count), 0);
                 check(kind + " mean_nll", task.at("mean_nll"), found.at("mean_nll"), 2e-5);
             }
             continue;

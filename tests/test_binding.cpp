@@ -1,5 +1,5 @@
-// Binding of tensors to layers: what is missing, renamed, misshapen, zero or not finite is refused, and the error names the tensor. A loader that
-// lets a missing tensor count as zeros gives a model that runs and is wrong.
+// Binding of tensors to layers: what is missing, renamed, misshapen, zero or not finite is refused, and the error names the tensor. A
+// loader that lets a missing tensor count as zeros gives a model that runs and is wrong.
 #include "data.hpp"
 
 #include <loupe/core/compat/catch2.hpp>
@@ -160,11 +160,14 @@ TEST_CASE("binding: a transposed matrix is refused", "[binding]") {
             shape.push_back(2); // a vector that has become a matrix
             ++flat;
         }
-        CHECK_THAT(refusal(m), Contains(m.tensors[i].name) && Contains(io::shape_text(whole.tensors[i].shape)) && Contains(io::shape_text(shape)));
+        CHECK_THAT(refusal(m),
+                   Contains(m.tensors[i].name) && Contains(io::shape_text(whole.tensors[i].shape)) && Contains(io::shape_text(shape)));
     }
     CHECK(transposed >= 25);
     CHECK(flat > 25);
-    CHECK(square == (name == "gemma4-e2b" ? 17 : name == "gemma3-270m" ? 12 : 0)); // q and o of sliding blocks, and a per-layer table of 160 × 160
+    CHECK(square == (name == "gemma4-e2b"    ? 17
+                     : name == "gemma3-270m" ? 12
+                                             : 0)); // q and o of sliding blocks, and a per-layer table of 160 × 160
 }
 
 TEST_CASE("binding: a tensor that says nothing is refused", "[binding]") {
@@ -194,13 +197,15 @@ TEST_CASE("binding: a single NaN or infinity is found and its place is told", "[
     const auto name = GENERATE(as<std::string>{}, "gemma4-e2b", "gemma4-26b-a4b", "gemma3-270m");
     INFO(name);
     const material whole = golden(name);
-    for (const float value : {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity(), -std::numeric_limits<float>::infinity()}) {
+    for (const float value :
+         {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity(), -std::numeric_limits<float>::infinity()}) {
         for (std::size_t i = 0; i < whole.tensors.size(); ++i) {
             const io::tensor& t = whole.tensors[i];
             const index_t at = t.count() / 2, width = t.shape.back();
             material m = whole;
             m.tensors[i] = changed(t, [&](auto& v) { v[static_cast<std::size_t>(at)] = value; });
-            CHECK_THAT(refusal(m), Contains("tensor " + t.name + ":") && Contains(fmt::format("row {}, column {}", at / width, at % width)));
+            CHECK_THAT(refusal(m),
+                       Contains("tensor " + t.name + ":") && Contains(fmt::format("row {}, column {}", at / width, at % width)));
         }
     }
 }
@@ -216,8 +221,9 @@ TEST_CASE("binding: a tensor too many is refused, vision and audio are not", "[b
         return refusal(m);
     };
     const std::string prefix = whole.names.embedding.substr(0, whole.names.embedding.find("embed_tokens"));
-    for (const std::string& extra : {prefix + "layers.0.self_attn.q_proj.bias", prefix + "layers.99.mlp.up_proj.weight", prefix + "layers.0.self_attn.v_norm.weight",
-                                     std::string("lm_head.bias"), std::string("vision"), std::string("model.vision_towers.weight")}) {
+    for (const std::string& extra :
+         {prefix + "layers.0.self_attn.q_proj.bias", prefix + "layers.99.mlp.up_proj.weight", prefix + "layers.0.self_attn.v_norm.weight",
+          std::string("lm_head.bias"), std::string("vision"), std::string("model.vision_towers.weight")}) {
         CHECK_THAT(with_extra(extra), Contains(extra) && Contains("no use for"));
     }
     for (const char* extra : {"model.vision_tower.patch_embedder.input_proj.weight", "model.embed_vision.embedding_projection.weight",
@@ -244,7 +250,8 @@ TEST_CASE("binding: keys and values that a shared block no longer uses may be th
         }
     };
     for (const char* part : {"k_proj", "v_proj", "k_norm"}) {
-        copy_of(fmt::format("model.layers.0.self_attn.{}.weight", part), fmt::format("model.layers.5.self_attn.{}.weight", part)); // sliding
+        copy_of(fmt::format("model.layers.0.self_attn.{}.weight", part),
+                fmt::format("model.layers.5.self_attn.{}.weight", part)); // sliding
         copy_of(fmt::format("model.layers.4.self_attn.{}.weight", part), fmt::format("model.layers.9.self_attn.{}.weight", part)); // full
     }
     CHECK(refusal(m) == "");

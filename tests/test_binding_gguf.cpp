@@ -1,5 +1,5 @@
-// The same model from safetensors and from GGUF: names, gains (γ − 1 or γ), merged or split experts, rope_freqs, a head of its own. Logits must be
-// equal bit for bit, since the weights are.
+// The same model from safetensors and from GGUF: names, gains (γ − 1 or γ), merged or split experts, rope_freqs, a head of its own. Logits
+// must be equal bit for bit, since the weights are.
 #include "data.hpp"
 
 #include <loupe/core/compat/catch2.hpp>
@@ -61,12 +61,36 @@ material golden(const char* name) {
     const bool nested = file.find("model.language_model.embed_tokens.weight") != nullptr;
     const auto from = io::safetensors_names(nested ? "model.language_model." : "model.", m.sizes.family == "gemma3"), to = io::gguf_names();
     using names = io::tensor_names;
-    for (std::string names::* field :
-         {&names::embedding, &names::final_norm, &names::per_layer_table, &names::per_layer_projection, &names::per_layer_norm, &names::input_norm,
-          &names::attention_norm, &names::mlp_input_norm, &names::mlp_norm, &names::scalar, &names::q, &names::k, &names::v, &names::o, &names::q_norm,
-          &names::k_norm, &names::gate, &names::up, &names::down, &names::per_layer_gate, &names::per_layer_out, &names::per_layer_out_norm, &names::router,
-          &names::router_scale, &names::expert_scale, &names::expert_gate_up, &names::expert_down, &names::expert_input_norm, &names::dense_norm,
-          &names::experts_norm}) {
+    for (std::string names::*field : {&names::embedding,
+                                      &names::final_norm,
+                                      &names::per_layer_table,
+                                      &names::per_layer_projection,
+                                      &names::per_layer_norm,
+                                      &names::input_norm,
+                                      &names::attention_norm,
+                                      &names::mlp_input_norm,
+                                      &names::mlp_norm,
+                                      &names::scalar,
+                                      &names::q,
+                                      &names::k,
+                                      &names::v,
+                                      &names::o,
+                                      &names::q_norm,
+                                      &names::k_norm,
+                                      &names::gate,
+                                      &names::up,
+                                      &names::down,
+                                      &names::per_layer_gate,
+                                      &names::per_layer_out,
+                                      &names::per_layer_out_norm,
+                                      &names::router,
+                                      &names::router_scale,
+                                      &names::expert_scale,
+                                      &names::expert_gate_up,
+                                      &names::expert_down,
+                                      &names::expert_input_norm,
+                                      &names::dense_norm,
+                                      &names::experts_norm}) {
         const bool per_block = contains(from.*field, "{}");
         for (index_t i = 0; i < (per_block ? m.sizes.blocks() : 1); ++i) {
             const auto* t = file.find(fmt::format(fmt::runtime(from.*field), i));
@@ -189,14 +213,14 @@ TEST_CASE("gguf: Gemma 3 stores γ there and γ − 1 in safetensors", "[binding
     write(m, file.path());
     const auto ids = ids_of("gemma3-270m");
     const auto expected = logits_of<gemma3::of_file>(open(tests::data("gemma3-270m")), ids);
-    CHECK(logits_of<gemma3::of_file>(open(file.path()), ids) == expected);
+    CHECK((logits_of<gemma3::of_file>(open(file.path()), ids) == expected));
     // Without the converter's addition the logits are others: the comparison above is not blind to it.
     for (auto& t : m.tensors) {
         if (!contains(t.name, "norm")) continue;
         for (float& v : t.values) v -= 1.0F;
     }
     write(m, file.path());
-    CHECK(logits_of<gemma3::of_file>(open(file.path()), ids) != expected);
+    CHECK((logits_of<gemma3::of_file>(open(file.path()), ids) != expected));
 }
 
 TEST_CASE("gguf: 26B-A4B with merged and with split experts", "[binding]") {
@@ -209,19 +233,19 @@ TEST_CASE("gguf: 26B-A4B with merged and with split experts", "[binding]") {
     write(m, file.path());
     const auto merged = open(file.path());
     CHECK(merged.sizes.value_from_key);
-    CHECK(merged.sizes.images_see_themselves == stock.sizes.images_see_themselves);
-    CHECK(logits_of<gemma4::experts_of_file>(merged, ids) == expected);
+    CHECK((merged.sizes.images_see_themselves == stock.sizes.images_see_themselves));
+    CHECK((logits_of<gemma4::experts_of_file>(merged, ids) == expected));
     split_experts(m);
     write(m, file.path());
     const auto split = open(file.path());
     CHECK(split.weights->block[0].experts.gate.all.data != split.weights->block[0].experts.up.all.data);
-    CHECK(logits_of<gemma4::experts_of_file>(split, ids) == expected);
+    CHECK((logits_of<gemma4::experts_of_file>(split, ids) == expected));
     // gate and up exchanged is another model
     for (index_t i = 0; i < m.sizes.blocks(); ++i) {
         std::swap(m.at(fmt::format("blk.{}.ffn_gate_exps.weight", i)).values, m.at(fmt::format("blk.{}.ffn_up_exps.weight", i)).values);
     }
     write(m, file.path());
-    CHECK(logits_of<gemma4::experts_of_file>(open(file.path()), ids) != expected);
+    CHECK((logits_of<gemma4::experts_of_file>(open(file.path()), ids) != expected));
 }
 
 TEST_CASE("gguf: rope_freqs is the rotated share's only trace", "[binding]") {
@@ -231,7 +255,7 @@ TEST_CASE("gguf: rope_freqs is the rotated share's only trace", "[binding]") {
     const auto expected = logits_of<gemma4::per_layer_of_file>(open(tests::data("gemma4-e2b")), ids);
     write(plain, file.path()); // without the tensor: a quarter
     CHECK(open(file.path()).sizes.rope_full.share == 0.25);
-    CHECK(logits_of<gemma4::per_layer_of_file>(open(file.path()), ids) == expected);
+    CHECK((logits_of<gemma4::per_layer_of_file>(open(file.path()), ids) == expected));
     for (const std::size_t rotated : {0, 4, 7, 16}) {
         material m = plain;
         add_rope_freqs(m, 16, rotated);
@@ -262,8 +286,10 @@ TEST_CASE("gguf: every tensor of an E2B is needed", "[binding]") {
         const std::string message = refusal<gemma4::per_layer_of_file>(m, file.path());
         INFO(name << ": " << message);
         // Without values the last own full block could be one with K = V: no key tells it apart, the composition does.
-        if (name == "blk.4.attn_v.weight") CHECK((contains(message, "block 4") && contains(message, "value projection")));
-        else CHECK(contains(message, name));
+        if (name == "blk.4.attn_v.weight")
+            CHECK((contains(message, "block 4") && contains(message, "value projection")));
+        else
+            CHECK(contains(message, name));
     }
 }
 
@@ -297,7 +323,8 @@ TEST_CASE("gguf: a head of its own is used, the embedding stays", "[binding]") {
     head.name = "output.weight";
     const auto width = static_cast<std::size_t>(head.shape[1]), vocabulary = static_cast<std::size_t>(head.shape[0]);
     for (std::size_t r = 0; r < vocabulary / 2; ++r) { // rows in reverse order: so are the logits, bit for bit
-        std::swap_ranges(head.values.begin() + static_cast<std::ptrdiff_t>(r * width), head.values.begin() + static_cast<std::ptrdiff_t>((r + 1) * width),
+        std::swap_ranges(head.values.begin() + static_cast<std::ptrdiff_t>(r * width),
+                         head.values.begin() + static_cast<std::ptrdiff_t>((r + 1) * width),
                          head.values.begin() + static_cast<std::ptrdiff_t>((vocabulary - 1 - r) * width));
     }
     m.tensors.push_back(head);
@@ -307,7 +334,8 @@ TEST_CASE("gguf: a head of its own is used, the embedding stays", "[binding]") {
     auto own = logits_of<gemma4::per_layer_of_file>(open(file.path()), ids);
     CHECK(own != tied);
     for (std::size_t t = 0; t < ids.size(); ++t) {
-        std::reverse(own.begin() + static_cast<std::ptrdiff_t>(t * vocabulary), own.begin() + static_cast<std::ptrdiff_t>((t + 1) * vocabulary));
+        std::reverse(own.begin() + static_cast<std::ptrdiff_t>(t * vocabulary),
+                     own.begin() + static_cast<std::ptrdiff_t>((t + 1) * vocabulary));
     }
     CHECK(own == tied);
 }
@@ -329,9 +357,10 @@ TEST_CASE("gguf: keys and values on shared blocks change nothing", "[binding]") 
     write(m, file.path());
     const auto opened = open(file.path());
     CHECK(opened.weights->block[9].attention.k.exists());
-    CHECK(logits_of<gemma4::per_layer_of_file>(opened, ids) == logits_of<gemma4::per_layer_of_file>(open(tests::data("gemma4-e2b")), ids));
+    CHECK(
+        (logits_of<gemma4::per_layer_of_file>(opened, ids) == logits_of<gemma4::per_layer_of_file>(open(tests::data("gemma4-e2b")), ids)));
     // Only a composition that says so reads them.
     using unshared = with<gemma4::per_layer_of_file, slot::kv_sharing<kv_sharing::none>>;
-    CHECK(logits_of<unshared>(opened, ids) != logits_of<gemma4::per_layer_of_file>(opened, ids));
+    CHECK((logits_of<unshared>(opened, ids) != logits_of<gemma4::per_layer_of_file>(opened, ids)));
     CHECK(contains(refusal<unshared>(plain, file.path()), "block 5 needs a key projection"));
 }

@@ -1,5 +1,5 @@
-// Compositions: exchanging parts, telling models apart, and the rules that a model must fulfil. That a broken model does not compile is asked here
-// without a compiler's error: by what with<> is satisfied with.
+// Compositions: exchanging parts, telling models apart, and the rules that a model must fulfil. That a broken model does not compile is
+// asked here without a compiler's error: by what with<> is satisfied with.
 #include <loupe/core/compat/catch2.hpp>
 #include <loupe/format/formats.hpp>
 #include <loupe/model/decoder.hpp>
@@ -12,31 +12,55 @@ namespace {
 
 /// `with<M, Bindings…>` is well-formed.
 template <class M, class... Bindings>
-concept can_exchange = requires { typename std::type_identity<with<M, Bindings...>>; };
+concept can_exchange = requires {
+    typename std::type_identity<with<M, Bindings...>>;
+};
 
 /// The slot takes such a part.
 template <class T>
-concept takes_rope = requires { typename slot::rope_full<T>; };
+concept takes_rope = requires {
+    typename slot::rope_full<T>;
+};
 template <class T>
-concept takes_mask = requires { typename slot::mask_sliding<T>; };
+concept takes_mask = requires {
+    typename slot::mask_sliding<T>;
+};
 template <class T>
-concept takes_norm = requires { typename slot::v_norm<T>; };
+concept takes_norm = requires {
+    typename slot::v_norm<T>;
+};
 template <class T>
-concept takes_router = requires { typename slot::router<T>; };
+concept takes_router = requires {
+    typename slot::router<T>;
+};
 template <class T>
-concept takes_activation = requires { typename slot::activation<T>; };
+concept takes_activation = requires {
+    typename slot::activation<T>;
+};
 template <class T>
-concept takes_softcap = requires { typename slot::final_softcap<T>; };
+concept takes_softcap = requires {
+    typename slot::final_softcap<T>;
+};
 template <class T>
-concept takes_weights = requires { typename slot::weights<T>; };
+concept takes_weights = requires {
+    typename slot::weights<T>;
+};
 template <class T>
-concept takes_probe = requires { typename slot::probe<T>; };
+concept takes_probe = requires {
+    typename slot::probe<T>;
+};
 template <class T>
-concept takes_sizes = requires { typename slot::sizes<T>; };
+concept takes_sizes = requires {
+    typename slot::sizes<T>;
+};
 template <class T>
-concept takes_sharing = requires { typename slot::kv_sharing<T>; };
+concept takes_sharing = requires {
+    typename slot::kv_sharing<T>;
+};
 template <class T>
-concept takes_pruning = requires { typename slot::prune<T>; };
+concept takes_pruning = requires {
+    typename slot::prune<T>;
+};
 
 /// E2B's card with one number changed.
 template <auto Member, auto Value>
@@ -87,7 +111,7 @@ struct all_of_it {
 
 /// A slot that no model has.
 struct my_part {
-    static constexpr std::string_view name = "my_part";
+    [[maybe_unused]] static constexpr std::string_view name = "my_part";
 };
 struct my_slot : binding<my_part, int> {};
 
@@ -97,7 +121,7 @@ struct half_a_mask { // no looks_ahead
     static constexpr bool sees(index_t, index_t, mask_sizes) { return true; }
 };
 struct mask_of_ints { // sees must be a bool, and nothing that converts to one
-    static constexpr bool looks_ahead = false;
+    [[maybe_unused]] static constexpr bool looks_ahead = false;
     static constexpr index_t reach(mask_sizes) { return 0; }
     static constexpr int sees(index_t, index_t, mask_sizes) { return 1; }
 };
@@ -126,11 +150,13 @@ TEST_CASE("composition: with<> exchanges the parts named and no others", "[compo
 TEST_CASE("composition: the order of exchanges does not matter", "[composition]") {
     using a = with<gemma4::e2b, slot::rope_full<rope::none>, slot::kv<kv::sink_window<4, 1020>>, slot::activation<activation::silu>>;
     using b = with<gemma4::e2b, slot::activation<activation::silu>, slot::rope_full<rope::none>, slot::kv<kv::sink_window<4, 1020>>>;
-    using c = with<with<with<gemma4::e2b, slot::kv<kv::sink_window<4, 1020>>>, slot::activation<activation::silu>>, slot::rope_full<rope::none>>;
+    using c =
+        with<with<with<gemma4::e2b, slot::kv<kv::sink_window<4, 1020>>>, slot::activation<activation::silu>>, slot::rope_full<rope::none>>;
     static_assert(std::same_as<a, b> && std::same_as<b, c>);
     static_assert(differs_only_in<gemma4::e2b, a, part::kv, part::rope_full, part::activation>);
     const std::string text = diff<gemma4::e2b, a>();
-    CHECK(text == "rope_full: rope::proportional<> → rope::none\nkv: kv::full → kv::sink_window<4, 1020>\nactivation: activation::gelu_tanh → activation::silu");
+    CHECK(text == "rope_full: rope::proportional<> → rope::none\nkv: kv::full → kv::sink_window<4, 1020>\nactivation: "
+                  "activation::gelu_tanh → activation::silu");
 }
 
 TEST_CASE("composition: what the released models differ in", "[composition]") {
@@ -147,7 +173,7 @@ TEST_CASE("composition: what the released models differ in", "[composition]") {
 TEST_CASE("composition: an exchange that changes nothing does not compile", "[composition]") {
     static_assert(can_exchange<gemma4::e2b, slot::rope_full<rope::none>>);
     static_assert(!can_exchange<gemma4::e2b, slot::rope_full<rope::proportional<>>>);
-    static_assert(!can_exchange<gemma4::e2b>); // no exchange at all
+    static_assert(!can_exchange<gemma4::e2b>);                                                  // no exchange at all
     static_assert(!can_exchange<gemma4::e2b, slot::rope_full<rope::none>, slot::kv<kv::full>>); // one of two
     SUCCEED();
 }
@@ -194,13 +220,16 @@ TEST_CASE("composition: every rule is found, with its numbers", "[composition]")
     // With 31 shared blocks the four that are left are all sliding: block 4, the first full one, has nobody to read from.
     static_assert(std::same_as<problem_of_e2b<&card::kv_shared_blocks, 31>, shared_kv_block_has_no_donor_of_its_kind<4>>);
     static_assert(std::same_as<problem_of_e2b<&card::kv_shared_blocks, 30>, all_hold>);
-    static_assert(std::same_as<detail::problem_with<gemma4::e2b, slot::kv_sharing<only_full_gives>>, shared_kv_block_has_no_donor_of_its_kind<15>>);
+    static_assert(
+        std::same_as<detail::problem_with<gemma4::e2b, slot::kv_sharing<only_full_gives>>, shared_kv_block_has_no_donor_of_its_kind<15>>);
     static_assert(std::same_as<problem_of_e2b<&card::per_layer_width, 0>, per_layer_inputs_without_a_width<0>>);
     static_assert(std::same_as<problem_of_a4b<&card::experts, 0>, experts_without_number_or_width<0, 704>>);
     static_assert(std::same_as<problem_of_a4b<&card::expert_width, 0>, experts_without_number_or_width<128, 0>>);
     static_assert(std::same_as<problem_of_a4b<&card::experts_used, 129>, more_experts_used_than_there_are<129, 128>>);
-    static_assert(std::same_as<detail::problem_with<gemma4::a4b, slot::experts_used<experts_used::exactly<200>>>, more_experts_used_than_there_are<200, 128>>);
-    static_assert(std::same_as<detail::problem_with<gemma4::a4b, slot::experts_used<all_of_it>>, more_experts_used_than_there_are<1000, 128>>);
+    static_assert(std::same_as<detail::problem_with<gemma4::a4b, slot::experts_used<experts_used::exactly<200>>>,
+                               more_experts_used_than_there_are<200, 128>>);
+    static_assert(
+        std::same_as<detail::problem_with<gemma4::a4b, slot::experts_used<all_of_it>>, more_experts_used_than_there_are<1000, 128>>);
     static_assert(std::same_as<detail::problem_with<gemma4::a4b, slot::experts_used<experts_used::exactly<128>>>, all_hold>);
     SUCCEED();
 }
@@ -211,7 +240,8 @@ TEST_CASE("composition: a format's blocks must divide every width", "[compositio
     static_assert(std::same_as<detail::problem_with<gemma4::e2b, wide>, all_hold>); // 1536, 6144, 2048, 4096, 256
     static_assert(std::same_as<detail::problem_with<gemma4::a4b, wide>, format_block_does_not_divide_width<256, 2112>>);
     // 704, the experts' width, is the other one: with another dense branch it is the first
-    static_assert(std::same_as<detail::problem_with<gemma4::a4b, slot::sizes<a4b_but<&card::mlp_width, 2048>>, wide>, format_block_does_not_divide_width<256, 704>>);
+    static_assert(std::same_as<detail::problem_with<gemma4::a4b, slot::sizes<a4b_but<&card::mlp_width, 2048>>, wide>,
+                               format_block_does_not_divide_width<256, 704>>);
     static_assert(std::same_as<detail::problem_with<gemma4::a4b, slot::weights<weights::requantized<format::q8_0>>>, all_hold>);
     static_assert(can_exchange<gemma4::e2b, wide> && !can_exchange<gemma4::a4b, wide>);
     static_assert(!can_exchange<nano::e, wide>); // per-layer width 32
@@ -235,17 +265,19 @@ TEST_CASE("composition: a model that breaks a rule is no model", "[composition]"
 TEST_CASE("composition: models that differ in numbers share one stack", "[composition]") {
     using base = nano::e;
     const auto shares = []<class... B>(type_list<B...>) { return (std::same_as<stack_of<base>, stack_of<with<base, B>>> && ...); };
-    static_assert(shares(type_list<slot::rope_full<rope::none>, slot::rope_full<rope::partial<>>, slot::rope_sliding<rope::none>, slot::score_scale<scale::one>,
-                                   slot::embedding_scale<scale::one>, slot::layer_scalar<layer_scalar::one>, slot::kv_sharing<kv_sharing::none>,
-                                   slot::weights<weights::requantized<format::q8_0>>, slot::sizes<sizes_of_file>, slot::image_mask<image_mask::within_image>,
-                                   slot::feed_forward<feed_forward::gated>, slot::router<router::sigmoid>>{}));
+    static_assert(shares(
+        type_list<slot::rope_full<rope::none>, slot::rope_full<rope::partial<>>, slot::rope_sliding<rope::none>,
+                  slot::score_scale<scale::one>, slot::embedding_scale<scale::one>, slot::layer_scalar<layer_scalar::one>,
+                  slot::kv_sharing<kv_sharing::none>, slot::weights<weights::requantized<format::q8_0>>, slot::sizes<sizes_of_file>,
+                  slot::image_mask<image_mask::within_image>, slot::feed_forward<feed_forward::gated>, slot::router<router::sigmoid>>{}));
     static_assert(std::same_as<stack_of<gemma4::e2b>, stack_of<nano::e>> && std::same_as<stack_of<gemma4::e2b>, stack_of<gemma4::e4b>>);
     const auto differs = []<class... B>(type_list<B...>) { return (!std::same_as<stack_of<base>, stack_of<with<base, B>>> && ...); };
-    static_assert(differs(type_list<slot::mask_full<mask::sliding<>>, slot::kv<kv::window<3>>, slot::activation<activation::silu>, slot::v_norm<norm::none>,
-                                    slot::post_norms<norm::none>, slot::final_softcap<softcap::none>, slot::per_layer_input<per_layer_input::off>,
-                                    slot::prune<prune::random<std::ratio<1, 2>>>>{}));
+    static_assert(differs(type_list<slot::mask_full<mask::sliding<>>, slot::kv<kv::window<3>>, slot::activation<activation::silu>,
+                                    slot::v_norm<norm::none>, slot::post_norms<norm::none>, slot::final_softcap<softcap::none>,
+                                    slot::per_layer_input<per_layer_input::off>, slot::prune<prune::random<std::ratio<1, 2>>>>{}));
     // Two prunings that differ in numbers and scores do too.
-    static_assert(std::same_as<stack_of<with<base, slot::prune<prune::random<std::ratio<1, 2>>>>>, stack_of<with<base, slot::prune<prune::received_attention<std::ratio<1, 4>>>>>>);
+    static_assert(std::same_as<stack_of<with<base, slot::prune<prune::random<std::ratio<1, 2>>>>>,
+                               stack_of<with<base, slot::prune<prune::received_attention<std::ratio<1, 4>>>>>>);
     SUCCEED();
 }
 
@@ -253,5 +285,6 @@ TEST_CASE("composition: names are those that a user writes", "[composition]") {
     CHECK(type_name<rope::stretched<rope::proportional<>, std::ratio<2>>>().find("rope::stretched<rope::proportional<") == 0);
     CHECK(type_name<nothing>() == "nothing");
     CHECK(std::string(part::kv_sharing::name) == "kv_sharing");
-    CHECK(diff<gemma4::a4b, with<gemma4::a4b, slot::experts_used<experts_used::exactly<2>>>>() == "experts_used: experts_used::stored → experts_used::exactly<2>");
+    CHECK(diff<gemma4::a4b, with<gemma4::a4b, slot::experts_used<experts_used::exactly<2>>>>() ==
+          "experts_used: experts_used::stored → experts_used::exactly<2>");
 }

@@ -1,5 +1,5 @@
-// Sizes from config.json and from GGUF keys: both spellings give the same model, what is missing gets the library's default, what cannot be right is
-// refused by the field's name, and quickly.
+// Sizes from config.json and from GGUF keys: both spellings give the same model, what is missing gets the library's default, what cannot be
+// right is refused by the field's name, and quickly.
 #include "data.hpp"
 
 #include <loupe/core/compat/catch2.hpp>
@@ -57,11 +57,15 @@ json config_of(const char* name) {
 
 /// Everything as one text, to be compared and read.
 std::string text_of(const dimensions& d) {
-    std::string out = fmt::format("{} vocabulary {} width {} heads {} window {} per layer {} experts {} of {}, {} wide, context {}, score {} caps {} {} epsilon {} images {} kv {}\n", d.family,
-                                  d.vocabulary, d.width, d.heads, d.window, d.per_layer_width, d.experts_used, d.experts, d.expert_width, d.context, d.score_scale,
-                                  d.attention_cap, d.final_cap, static_cast<float>(d.epsilon), d.images_see_themselves, d.value_from_key);
+    std::string out = fmt::format("{} vocabulary {} width {} heads {} window {} per layer {} experts {} of {}, {} wide, context {}, score "
+                                  "{} caps {} {} epsilon {} images {} kv {}\n",
+                                  d.family, d.vocabulary, d.width, d.heads, d.window, d.per_layer_width, d.experts_used, d.experts,
+                                  d.expert_width, d.context, d.score_scale, d.attention_cap, d.final_cap, static_cast<float>(d.epsilon),
+                                  d.images_see_themselves, d.value_from_key);
     for (const rope_sizes* r : {&d.rope_sliding, &d.rope_full}) out += fmt::format("rope {} {} {}\n", r->theta, r->share, r->factor);
-    for (const auto& b : d.block) out += fmt::format("{}{} {} × {}, {}\n", b.full ? "full" : "sliding", b.shares_kv ? " shared" : "", b.kv_heads, b.head_width, b.mlp_width);
+    for (const auto& b : d.block)
+        out += fmt::format("{}{} {} × {}, {}\n", b.full ? "full" : "sliding", b.shares_kv ? " shared" : "", b.kv_heads, b.head_width,
+                           b.mlp_width);
     return out;
 }
 
@@ -142,12 +146,15 @@ TEST_CASE("config: defaults of Gemma 4", "[config]") {
     CHECK(d.rope_full.factor == 1);
     // null is the same as missing
     json nulls = least_gemma4;
-    for (const char* name : {"vocab_size", "sliding_window", "layer_types", "rope_parameters", "num_experts", "global_head_dim", "use_bidirectional_attention"}) nulls[name] = nullptr;
+    for (const char* name : {"vocab_size", "sliding_window", "layer_types", "rope_parameters", "num_experts", "global_head_dim",
+                             "use_bidirectional_attention"})
+        nulls[name] = nullptr;
     CHECK(text_of(read(nulls)) == text_of(d));
 }
 
 TEST_CASE("config: the last block is full whatever the list says, and double width follows shared keys", "[config]") {
-    json config = with_field(with_field(least_gemma4, "num_hidden_layers", 4), "layer_types", json(std::vector<std::string>(4, "sliding_attention")));
+    json config =
+        with_field(with_field(least_gemma4, "num_hidden_layers", 4), "layer_types", json(std::vector<std::string>(4, "sliding_attention")));
     CHECK(!read(config)[2].full);
     CHECK(read(config)[3].full);
     config["num_kv_shared_layers"] = 1;
@@ -160,8 +167,9 @@ TEST_CASE("config: the last block is full whatever the list says, and double wid
 
 TEST_CASE("config: ropes of Gemma 4", "[config]") {
     json config = least_gemma4;
-    config["rope_parameters"] = {{"full_attention", {{"rope_type", "proportional"}, {"rope_theta", 5e5}, {"partial_rotary_factor", 0.5}, {"factor", 4.0}}},
-                                 {"sliding_attention", {{"rope_type", "default"}, {"rope_theta", 2e4}}}};
+    config["rope_parameters"] = {
+        {"full_attention", {{"rope_type", "proportional"}, {"rope_theta", 5e5}, {"partial_rotary_factor", 0.5}, {"factor", 4.0}}},
+        {"sliding_attention", {{"rope_type", "default"}, {"rope_theta", 2e4}}}};
     const dimensions d = read(config);
     CHECK(d.rope_full.theta == 5e5);
     CHECK(d.rope_full.share == 0.5);
@@ -229,20 +237,18 @@ TEST_CASE("config: every refusal names its field", "[config]") {
         CHECK(contains(refusal(with_field(least_gemma4, name, value)), std::string("config.json: ") + name + ": expected"));
         if (std::string(name) != "layer_types") CHECK(contains(refusal(with_field(least_gemma3, name, value)), name));
     }
-    const std::vector<std::pair<const char*, json>> wrong_in_gemma4{{"use_bidirectional_attention", "all"},
-                                                                    {"attention_k_eq_v", 1},
-                                                                    {"num_kv_shared_layers", 31},
-                                                                    {"num_kv_shared_layers", -1},
-                                                                    {"hidden_size_per_layer_input", -1},
-                                                                    {"global_head_dim", 0},
-                                                                    {"per_layer_config", 7},
-                                                                    {"per_layer_config", {{"5", 7}}}};
+    const std::vector<std::pair<const char*, json>> wrong_in_gemma4{
+        {"use_bidirectional_attention", "all"}, {"attention_k_eq_v", 1}, {"num_kv_shared_layers", 31}, {"num_kv_shared_layers", -1},
+        {"hidden_size_per_layer_input", -1},    {"global_head_dim", 0},  {"per_layer_config", 7},      {"per_layer_config", {{"5", 7}}}};
     for (const auto& [name, value] : wrong_in_gemma4) {
         INFO(name << " = " << value.dump());
         CHECK(contains(refusal(with_field(least_gemma4, name, value)), name));
     }
-    for (const auto& [name, value] : std::vector<std::pair<const char*, json>>{
-             {"query_pre_attn_scalar", 0}, {"query_pre_attn_scalar", -256}, {"attn_logit_softcapping", 50.0}, {"use_bidirectional_attention", true}, {"sliding_window_pattern", 0}}) {
+    for (const auto& [name, value] : std::vector<std::pair<const char*, json>>{{"query_pre_attn_scalar", 0},
+                                                                               {"query_pre_attn_scalar", -256},
+                                                                               {"attn_logit_softcapping", 50.0},
+                                                                               {"use_bidirectional_attention", true},
+                                                                               {"sliding_window_pattern", 0}}) {
         INFO(name << " = " << value.dump());
         CHECK(contains(refusal(with_field(least_gemma3, name, value)), name));
     }
@@ -271,7 +277,8 @@ TEST_CASE("config: sizes that break a rule of compositions are refused", "[confi
     CHECK(contains(refusal(with_field(least_gemma4, "rms_norm_eps", -1e-6)), "epsilon"));
     CHECK(contains(refusal(with_field(least_gemma4, "final_logit_softcapping", -30)), "softcap"));
     json config = least_gemma4;
-    for (const auto& [field, value] : std::vector<std::pair<const char*, double>>{{"rope_theta", 0}, {"rope_theta", -1e4}, {"factor", 0}, {"partial_rotary_factor", 1.5}, {"partial_rotary_factor", -0.1}}) {
+    for (const auto& [field, value] : std::vector<std::pair<const char*, double>>{
+             {"rope_theta", 0}, {"rope_theta", -1e4}, {"factor", 0}, {"partial_rotary_factor", 1.5}, {"partial_rotary_factor", -0.1}}) {
         INFO(field << " = " << value);
         config["rope_parameters"] = {{"full_attention", {{"rope_type", "proportional"}}}};
         config["rope_parameters"]["full_attention"][field] = value;
@@ -287,7 +294,8 @@ TEST_CASE("config: what is no config is refused", "[config]") {
         INFO(text);
         CHECK(contains(refusal(std::string(text)), "config.json"));
     }
-    for (const json& type : {json("llama"), json("gemma2"), json(""), json("gemma4_vision")}) CHECK(contains(refusal(json{{"model_type", type}}), "model_type"));
+    for (const json& type : {json("llama"), json("gemma2"), json(""), json("gemma4_vision")})
+        CHECK(contains(refusal(json{{"model_type", type}}), "model_type"));
     CHECK(contains(refusal(json{{"model_type", 4}}), "model_type"));
     CHECK(contains(refusal(json::object()), "model_type"));
     CHECK(contains(refusal(json{{"model_type", "gemma4"}, {"text_config", 5}}), "text_config"));
@@ -339,7 +347,8 @@ TEST_CASE("config: refusals of GGUF keys name the key", "[config]") {
         }
     };
     CHECK(refused([](auto&) {}) == "");
-    for (const char* key : {"block_count", "embedding_length", "feed_forward_length", "attention.head_count", "attention.head_count_kv", "attention.key_length"}) {
+    for (const char* key : {"block_count", "embedding_length", "feed_forward_length", "attention.head_count", "attention.head_count_kv",
+                            "attention.key_length"}) {
         const std::string name = std::string("gemma4.") + key;
         INFO(name);
         CHECK(contains(refused([&](auto& w) { w.set(name, std::uint32_t{0}); }), key));
@@ -347,9 +356,16 @@ TEST_CASE("config: refusals of GGUF keys name the key", "[config]") {
         CHECK(contains(refused([&](auto& w) { w.set(name, std::uint64_t{1'000'000'000'000'000'000}); }), key));
         CHECK(contains(refused([&](auto& w) { w.set(name, "six"); }), key));
     }
-    CHECK(contains(refused([](auto& w) { w.set("gemma4.feed_forward_length", std::vector<std::uint32_t>{96, 96}); }), "feed_forward_length"));
-    CHECK(contains(refused([](auto& w) { w.set("gemma4.attention.sliding_window_pattern", std::vector<bool>{true}); }), "sliding_window_pattern"));
-    CHECK(contains(refused([](auto& w) { w.set("gemma4.attention.head_count", std::vector<std::uint32_t>{4, 4, 4, 4, 4, 8}); }), "head_count"));
+    CHECK(contains(refused([](auto& w) {
+                       w.set("gemma4.feed_forward_length", std::vector<std::uint32_t>{96, 96});
+                   }),
+                   "feed_forward_length"));
+    CHECK(contains(refused([](auto& w) { w.set("gemma4.attention.sliding_window_pattern", std::vector<bool>{true}); }),
+                   "sliding_window_pattern"));
+    CHECK(contains(refused([](auto& w) {
+                       w.set("gemma4.attention.head_count", std::vector<std::uint32_t>{4, 4, 4, 4, 4, 8});
+                   }),
+                   "head_count"));
     CHECK(contains(refused([](auto& w) { w.set("gemma4.attention.value_length", std::uint32_t{64}); }), "value_length"));
     CHECK(contains(refused([](auto& w) { w.set("gemma4.attention.shared_kv_layers", std::uint32_t{7}); }), "shared_kv_layers"));
     CHECK(contains(refused([](auto& w) { w.set("gemma4.expert_count", std::uint32_t{8}); }), "expert_used_count"));

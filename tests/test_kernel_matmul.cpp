@@ -1,5 +1,5 @@
-// Matrix products against double, for every weight format, odd sizes and every number of tokens. A token's result does not depend on how many others
-// are computed beside it, nor on the number of threads: bit for bit.
+// Matrix products against double, for every weight format, odd sizes and every number of tokens. A token's result does not depend on how
+// many others are computed beside it, nor on the number of threads: bit for bit.
 #include <loupe/core/compat/catch2.hpp>
 #include <loupe/format/formats.hpp>
 #include <loupe/kernel/matmul.hpp>
@@ -58,23 +58,24 @@ std::vector<float> product(const kernel::weight_view& w, const std::vector<float
     return y;
 }
 
-/// Error against double at most twice that of a plain loop in float, plus a few ulps of the largest term.
+/// Error against double at most twice that of a plain loop in float, plus a few ulps of the terms' root sum of squares.
 void check(const kernel::weight_view& w, const std::vector<float>& x, index_t tokens, const std::vector<float>& y) {
     std::vector<float> row(static_cast<std::size_t>(w.width));
     double error = 0, naive_error = 0, largest = 0;
     for (index_t r = 0; r < w.rows; ++r) {
         w.decode_row(r, row.data());
         for (index_t t = 0; t < tokens; ++t) {
-            double exact = 0;
+            double exact = 0, squares = 0;
             float naive = 0;
             for (index_t i = 0; i < w.width; ++i) {
                 const float a = x[static_cast<std::size_t>(t * w.width + i)], b = row[static_cast<std::size_t>(i)];
                 exact += static_cast<double>(a) * static_cast<double>(b);
                 naive += a * b;
-                largest = std::max(largest, std::abs(static_cast<double>(a) * static_cast<double>(b)));
+                squares += static_cast<double>(a * b) * static_cast<double>(a * b);
             }
             error = std::max(error, std::abs(static_cast<double>(y[static_cast<std::size_t>(t * w.rows + r)]) - exact));
             naive_error = std::max(naive_error, std::abs(static_cast<double>(naive) - exact));
+            largest = std::max(largest, std::sqrt(squares));
         }
     }
     CHECK(error <= 2 * naive_error + 4 * 0x1p-24 * largest);
@@ -164,8 +165,10 @@ TEST_CASE("matmul: a value that is not finite stays in its row", "[kernel]") {
     for (index_t t = 0; t < 7; ++t) {
         for (index_t r = 0; r < 10; ++r) {
             const auto i = static_cast<std::size_t>(t * 10 + r);
-            if (r == 4) CHECK(!std::isfinite(y[i]));
-            else CHECK(y[i] == clean[i]);
+            if (r == 4)
+                CHECK(!std::isfinite(y[i]));
+            else
+                CHECK(y[i] == clean[i]);
         }
     }
 }

@@ -1,5 +1,5 @@
-// Kernels on rows (norm, softmax, log Σ exp, KL divergence, gate, rotation) and attention against double: the error is at most twice that of a plain
-// loop in float, plus a few ulps.
+// Kernels on rows (norm, softmax, log Σ exp, KL divergence, gate, rotation) and attention against double: the error is at most twice that
+// of a plain loop in float, plus a few ulps.
 #include <loupe/core/compat/catch2.hpp>
 #include <loupe/kernel/attention.hpp>
 #include <loupe/kernel/elementwise.hpp>
@@ -118,13 +118,15 @@ TEST_CASE("log_sum_exp: against double", "[kernel]") {
             double sum = 0;
             float naive = 0;
             for (const float v : x) sum += std::exp(static_cast<double>(v) - top), naive += std::exp(v - static_cast<float>(top));
-            const double exact = top + std::log(sum), naive_error = std::abs(static_cast<double>(static_cast<float>(top) + std::log(naive)) - exact);
+            const double exact = top + std::log(sum),
+                         naive_error = std::abs(static_cast<double>(static_cast<float>(top) + std::log(naive)) - exact);
             INFO(n << " values of " << deviation);
             CHECK(std::abs(kernel::log_sum_exp(x) - exact) <= 2 * naive_error + 4 * ulp * std::max(1.0, std::abs(exact)));
         }
     }
     CHECK(kernel::log_sum_exp(std::vector<float>{-7.5F}) == -7.5);
-    CHECK(kernel::log_sum_exp(std::vector<float>(262144, 0.0F)) == Approx(std::log(262144.0)).epsilon(1e-7)); // a float sum would still be right here
+    CHECK(kernel::log_sum_exp(std::vector<float>(262144, 0.0F)) ==
+          Approx(std::log(262144.0)).epsilon(1e-7)); // a float sum would still be right here
     auto capped = random_row(262144, 5.0F, 9);
     double sum = 0;
     for (const float v : capped) sum += std::exp(static_cast<double>(v));
@@ -190,7 +192,8 @@ TEST_CASE("rotate: against double, any even width", "[kernel]") {
         for (const float a : angle) c.push_back(std::cos(a)), s.push_back(std::sin(a));
         std::vector<double> exact(2 * half);
         for (std::size_t i = 0; i < half; ++i) {
-            const double a = static_cast<double>(x[i]), b = static_cast<double>(x[i + half]), cd = static_cast<double>(c[i]), sd = static_cast<double>(s[i]);
+            const double a = static_cast<double>(x[i]), b = static_cast<double>(x[i + half]), cd = static_cast<double>(c[i]),
+                         sd = static_cast<double>(s[i]);
             exact[i] = a * cd - b * sd;
             exact[i + half] = b * cd + a * sd;
         }
@@ -205,7 +208,8 @@ TEST_CASE("attention_scores and attention_mix: against double, for any heads, wi
         for (const index_t width : {2, 16, 30, 64, 100, 256}) {
             for (const index_t keys : {1, 3, 4, 5, 29}) {
                 const index_t held = 40, stride = 2 * width + 3; // two key heads and some room: rows need no alignment
-                const auto q = random_row(static_cast<std::size_t>(heads * width), 1.0F, 12), k = random_row(static_cast<std::size_t>(held * stride), 1.0F, 13),
+                const auto q = random_row(static_cast<std::size_t>(heads * width), 1.0F, 12),
+                           k = random_row(static_cast<std::size_t>(held * stride), 1.0F, 13),
                            v = random_row(static_cast<std::size_t>(held * stride), 1.0F, 14);
                 std::vector<index_t> rows;
                 for (index_t j = 0; j < keys; ++j) rows.push_back((7 * j + 3) % held); // a ring: not in order
@@ -249,7 +253,8 @@ TEST_CASE("attention_scores and attention_mix: against double, for any heads, wi
                 // A head's scores are the same beside any others.
                 std::vector<float> alone(static_cast<std::size_t>(keys)), again(static_cast<std::size_t>(heads * keys));
                 kernel::attention_scores({q.data(), heads, width}, k.data() + width, stride, rows, {again.data(), heads, keys});
-                kernel::attention_scores({q.data() + (heads - 1) * width, 1, width}, k.data() + width, stride, rows, {alone.data(), 1, keys});
+                kernel::attention_scores({q.data() + (heads - 1) * width, 1, width}, k.data() + width, stride, rows,
+                                         {alone.data(), 1, keys});
                 CHECK(std::equal(alone.begin(), alone.end(), again.end() - keys));
             }
         }

@@ -1,5 +1,5 @@
-// Parts written by a user, outside the library: for every slot one that does the same as the library's in its own words (equal bit for bit), and one
-// that does something else (and is really called). Here: ropes, masks, scores.
+// Parts written by a user, outside the library: for every slot one that does the same as the library's in its own words (equal bit for
+// bit), and one that does something else (and is really called). Here: ropes, masks, scores.
 #include "data.hpp"
 
 #include <loupe/core/compat/catch2.hpp>
@@ -17,7 +17,9 @@ namespace {
 // ---- what a user would have in a file of his own
 
 struct my_rope {
-    static double frequency(index_t pair, const rope_sizes& s) { return std::pow(s.theta, -2.0 * static_cast<double>(pair) / static_cast<double>(s.head_width)); }
+    static double frequency(index_t pair, const rope_sizes& s) {
+        return std::pow(s.theta, -2.0 * static_cast<double>(pair) / static_cast<double>(s.head_width));
+    }
 };
 struct my_quarter_rope {
     static double frequency(index_t pair, const rope_sizes& s) { return pair < s.head_width / 8 ? my_rope::frequency(pair, s) : 0.0; }
@@ -81,8 +83,9 @@ const io::checkpoint& nano_e() {
 /// 48 tokens of a story, past the window of 32.
 std::vector<token_id> ids_of(const io::checkpoint& file) {
     std::vector<token_id> ids{2};
-    for (const token_id id : file.text().encode("Mara had a red lamp. She went to the bridge and met Ilse there. Ilse had a silver kettle, a green book "
-                                                "and a small boat. Mara carried the lamp to the boat and gave it to Ilse.")) {
+    for (const token_id id :
+         file.text().encode("Mara had a red lamp. She went to the bridge and met Ilse there. Ilse had a silver kettle, a green book "
+                            "and a small boat. Mara carried the lamp to the boat and gave it to Ilse.")) {
         ids.push_back(id);
     }
     ids.resize(48);
@@ -126,15 +129,15 @@ bool differs_from_row(const std::vector<float>& a, const std::vector<float>& b, 
 } // namespace
 
 TEST_CASE("own rope", "[own]") {
-    CHECK(logits_of<with<nano::e, slot::rope_sliding<my_rope>>>(nano_e()) == stock_e());
-    CHECK(logits_of<with<nano::e, slot::rope_full<my_quarter_rope>>>(nano_e()) == stock_e());
+    CHECK((logits_of<with<nano::e, slot::rope_sliding<my_rope>>>(nano_e()) == stock_e()));
+    CHECK((logits_of<with<nano::e, slot::rope_full<my_quarter_rope>>>(nano_e()) == stock_e()));
     CHECK(differs_from_row(stock_e(), logits_of<with<nano::e, slot::rope_sliding<linear_rope>>>(nano_e()), 1)); // row 0 sees itself alone
     CHECK(differs_from_row(stock_e(), logits_of<with<nano::e, slot::rope_full<linear_rope>>>(nano_e()), 1));
 }
 
 TEST_CASE("own mask", "[own]") {
-    CHECK(logits_of<with<nano::e, slot::mask_sliding<my_window>>>(nano_e()) == stock_e());
-    CHECK(logits_of<with<nano::e, slot::mask_full<my_causal>>>(nano_e()) == stock_e());
+    CHECK((logits_of<with<nano::e, slot::mask_sliding<my_window>>>(nano_e()) == stock_e()));
+    CHECK((logits_of<with<nano::e, slot::mask_full<my_causal>>>(nano_e()) == stock_e()));
     CHECK(differs_from_row(stock_e(), logits_of<with<nano::e, slot::mask_full<strided>>>(nano_e()), 5)); // query 5 no longer sees key 1
     CHECK(differs_from_row(stock_e(), logits_of<with<nano::e, slot::mask_sliding<itself>>>(nano_e()), 1));
     // A causal mask on sliding blocks differs as soon as the window is full, and not before.
@@ -147,17 +150,18 @@ TEST_CASE("own image mask", "[own]") {
     using mine = with<nano::e, slot::image_mask<my_image_mask>>;
     using library = with<nano::e, slot::image_mask<image_mask::within_image>>;
     const auto seen = logits_of<mine>(nano_e(), images, true);
-    CHECK(seen == logits_of<library>(nano_e(), images, true));
-    CHECK(differs_from_row(stock_e(), seen, 10));                                 // the first row of the image sees ahead
-    CHECK(logits_of<mine>(nano_e(), images, false) == stock_e());                 // the file does not ask for it
-    CHECK(logits_of<nano::e>(nano_e(), images, true) == stock_e());               // the composition does not
-    CHECK(logits_of<mine>(nano_e(), std::vector<std::int32_t>(48, -1), true) == stock_e()); // there is no image
+    CHECK((seen == logits_of<library>(nano_e(), images, true)));
+    CHECK(differs_from_row(stock_e(), seen, 10));                                             // the first row of the image sees ahead
+    CHECK((logits_of<mine>(nano_e(), images, false) == stock_e()));                           // the file does not ask for it
+    CHECK((logits_of<nano::e>(nano_e(), images, true) == stock_e()));                         // the composition does not
+    CHECK((logits_of<mine>(nano_e(), std::vector<std::int32_t>(48, -1), true) == stock_e())); // there is no image
 }
 
 TEST_CASE("own score scale and cap of scores", "[own]") {
-    CHECK(logits_of<with<nano::e, slot::score_scale<my_score_scale>>>(nano_e()) == stock_e());
-    CHECK(logits_of<with<nano::e, slot::score_scale<colder>>>(nano_e()) == logits_of<with<nano::e, slot::score_scale<scale::times<std::ratio<3, 2>>>>>(nano_e()));
+    CHECK((logits_of<with<nano::e, slot::score_scale<my_score_scale>>>(nano_e()) == stock_e()));
+    CHECK((logits_of<with<nano::e, slot::score_scale<colder>>>(nano_e()) ==
+           logits_of<with<nano::e, slot::score_scale<scale::times<std::ratio<3, 2>>>>>(nano_e())));
     CHECK(differs_from_row(stock_e(), logits_of<with<nano::e, slot::score_scale<colder>>>(nano_e()), 1));
-    CHECK(logits_of<with<nano::e, slot::attention_softcap<my_no_cap>>>(nano_e()) == stock_e());
+    CHECK((logits_of<with<nano::e, slot::attention_softcap<my_no_cap>>>(nano_e()) == stock_e()));
     CHECK(largest_difference(logits_of<with<nano::e, slot::attention_softcap<hard_cap>>>(nano_e()), stock_e()) > 0.01F);
 }

@@ -1,5 +1,5 @@
-// Parts written by a user, outside the library: for every slot one that does the same as the library's in its own words (equal bit for bit), and one
-// that does something else (and is really called). Here: norms of heads, sources of keys and values, caches, pruning.
+// Parts written by a user, outside the library: for every slot one that does the same as the library's in its own words (equal bit for
+// bit), and one that does something else (and is really called). Here: norms of heads, sources of keys and values, caches, pruning.
 #include "data.hpp"
 
 #include <loupe/core/compat/catch2.hpp>
@@ -102,8 +102,9 @@ const io::checkpoint& nano_a() {
 /// 48 tokens of a story, past the window of 32.
 std::vector<token_id> ids_of(const io::checkpoint& file) {
     std::vector<token_id> ids{2};
-    for (const token_id id : file.text().encode("Mara had a red lamp. She went to the bridge and met Ilse there. Ilse had a silver kettle, a green book "
-                                                "and a small boat. Mara carried the lamp to the boat and gave it to Ilse.")) {
+    for (const token_id id :
+         file.text().encode("Mara had a red lamp. She went to the bridge and met Ilse there. Ilse had a silver kettle, a green book "
+                            "and a small boat. Mara carried the lamp to the boat and gave it to Ilse.")) {
         ids.push_back(id);
     }
     ids.resize(48);
@@ -149,30 +150,31 @@ TEST_CASE("own norms of queries, keys and values", "[own]") {
     CHECK(close(logits_of<with<nano::e, slot::q_norm<my_rms>>>(nano_e())));
     CHECK(close(logits_of<with<nano::e, slot::k_norm<my_rms>>>(nano_e())));
     CHECK(close(logits_of<with<nano::e, slot::v_norm<my_rms>>>(nano_e())));
-    CHECK(logits_of<with<nano::e, slot::v_norm<my_no_norm>>>(nano_e()) == logits_of<with<nano::e, slot::v_norm<norm::none>>>(nano_e()));
+    CHECK((logits_of<with<nano::e, slot::v_norm<my_no_norm>>>(nano_e()) == logits_of<with<nano::e, slot::v_norm<norm::none>>>(nano_e())));
     CHECK(largest_difference(logits_of<with<nano::e, slot::q_norm<max_norm>>>(nano_e()), stock_e()) > 0.01F);
     CHECK(largest_difference(logits_of<with<nano::e, slot::v_norm<max_norm>>>(nano_e()), stock_e()) > 0.01F);
 }
 
 TEST_CASE("own sharing of keys and values", "[own]") {
-    CHECK(logits_of<with<nano::e, slot::kv_sharing<my_sharing>>>(nano_e()) == stock_e());
+    CHECK((logits_of<with<nano::e, slot::kv_sharing<my_sharing>>>(nano_e()) == stock_e()));
     CHECK(differs_from_row(stock_e(), logits_of<with<nano::e, slot::kv_sharing<first_of_kind>>>(nano_e()), 0));
 }
 
 TEST_CASE("own cache and own pruning", "[own]") {
-    CHECK(logits_of<with<nano::e, slot::kv<my_full_cache>>>(nano_e()) == stock_e());
-    CHECK(differs_from_row(stock_e(), logits_of<with<nano::e, slot::kv<small_cache>>>(nano_e()), 8)); // 2 sinks and 6: position 2 is gone at 8
-    CHECK(logits_of<with<nano::e, slot::prune<roomy>>>(nano_e()) == stock_e());
+    CHECK((logits_of<with<nano::e, slot::kv<my_full_cache>>>(nano_e()) == stock_e()));
+    CHECK(differs_from_row(stock_e(), logits_of<with<nano::e, slot::kv<small_cache>>>(nano_e()),
+                           8)); // 2 sinks and 6: position 2 is gone at 8
+    CHECK((logits_of<with<nano::e, slot::prune<roomy>>>(nano_e()) == stock_e()));
     const auto pruned = logits_of<with<nano::e, slot::prune<newest_third>>>(nano_e());
     // budgets of 1, 1, 2 tokens and so on: already query 1 sees itself alone
     CHECK(differs_from_row(stock_e(), pruned, 1));
 }
 
 TEST_CASE("own source of values", "[own]") {
-    CHECK(logits_of<with<nano::a, slot::value_full<my_key_value>>>(nano_a()) == logits_of<nano::a>(nano_a()));
+    CHECK((logits_of<with<nano::a, slot::value_full<my_key_value>>>(nano_a()) == logits_of<nano::a>(nano_a())));
     // E2B's structure with K = V on its full blocks: the value projection is there and not used
     const auto same = logits_of<with<nano::e, slot::value_full<my_key_value>>>(nano_e());
-    CHECK(same == logits_of<with<nano::e, slot::value_full<value::key>>>(nano_e()));
+    CHECK((same == logits_of<with<nano::e, slot::value_full<value::key>>>(nano_e())));
     CHECK(differs_from_row(stock_e(), same, 0));
     // and the other way round there is nothing to read
     using projected = with<nano::a, slot::value_full<value::projected>>;

@@ -1,5 +1,5 @@
-// Parts written by a user, outside the library: for every slot one that does the same as the library's in its own words (equal bit for bit), and one
-// that does something else (and is really called). Here: activation, feed-forward layers, experts, branches.
+// Parts written by a user, outside the library: for every slot one that does the same as the library's in its own words (equal bit for
+// bit), and one that does something else (and is really called). Here: activation, feed-forward layers, experts, branches.
 #include "data.hpp"
 
 #include <loupe/core/compat/catch2.hpp>
@@ -72,7 +72,8 @@ struct by_position {
     template <class T>
     static void route(std::span<T> scores, std::span<choice<T>> chosen, route_place place) {
         for (std::size_t i = 0; i < chosen.size(); ++i) {
-            chosen[i] = {(place.position + place.block + static_cast<index_t>(i)) % static_cast<index_t>(scores.size()), T{1} / static_cast<T>(chosen.size())};
+            chosen[i] = {(place.position + place.block + static_cast<index_t>(i)) % static_cast<index_t>(scores.size()),
+                         T{1} / static_cast<T>(chosen.size())};
         }
     }
 };
@@ -165,49 +166,54 @@ const std::vector<float>& stock_a() {
 TEST_CASE("own activation", "[own]") {
     CHECK(difference(logits_of<with<nano::e, slot::activation<my_gelu>>>(nano_e()), stock_e()) < 5e-4F); // of logits up to 30
     CHECK(difference(logits_of<with<nano::e, slot::activation<my_relu>>>(nano_e()), stock_e()) > 0.05F);
-    CHECK(logits_of<with<nano::e, slot::activation<my_silu>>>(nano_e()) == logits_of<with<nano::e, slot::activation<activation::silu>>>(nano_e()));
+    CHECK((logits_of<with<nano::e, slot::activation<my_silu>>>(nano_e()) ==
+           logits_of<with<nano::e, slot::activation<activation::silu>>>(nano_e())));
     // of experts too
-    CHECK(logits_of<with<nano::a, slot::activation<my_silu>>>(nano_a()) == logits_of<with<nano::a, slot::activation<activation::silu>>>(nano_a()));
+    CHECK((logits_of<with<nano::a, slot::activation<my_silu>>>(nano_a()) ==
+           logits_of<with<nano::a, slot::activation<activation::silu>>>(nano_a())));
     CHECK(logits_of<with<nano::a, slot::activation<my_silu>, slot::dense_branch<dense_branch::off>>>(nano_a()) !=
           logits_of<with<nano::a, slot::dense_branch<dense_branch::off>>>(nano_a()));
 }
 
 TEST_CASE("own feed-forward layer", "[own]") {
-    CHECK(logits_of<with<nano::e, slot::feed_forward<my_double_wide>>>(nano_e()) == stock_e());
-    CHECK(logits_of<with<nano::a, slot::feed_forward<my_experts>>>(nano_a()) == stock_a());
+    CHECK((logits_of<with<nano::e, slot::feed_forward<my_double_wide>>>(nano_e()) == stock_e()));
+    CHECK((logits_of<with<nano::a, slot::feed_forward<my_experts>>>(nano_a()) == stock_a()));
     // The width it says is held against the file's.
     using wide = with<nano::e, slot::feed_forward<triple_wide>>;
-    CHECK_THROWS_WITH(decoder<wide>(nano_e().sizes, nano_e().weights), "this model: feed-forward width of block 5: expected 768, found 512");
+    CHECK_THROWS_WITH(decoder<wide>(nano_e().sizes, nano_e().weights),
+                      "this model: feed-forward width of block 5: expected 768, found 512");
     // Experts that the file has and the composition does not, and the other way round.
     using dense = with<nano::a, slot::feed_forward<my_double_wide>>;
-    CHECK_THROWS_WITH(decoder<dense>(nano_a().sizes, nano_a().weights), "this composition does not fit the model: the model has experts, it has none");
+    CHECK_THROWS_WITH(decoder<dense>(nano_a().sizes, nano_a().weights),
+                      "this composition does not fit the model: the model has experts, it has none");
 }
 
 TEST_CASE("own router and own number of experts", "[own]") {
-    CHECK(logits_of<with<nano::a, slot::router<my_router>>>(nano_a()) == stock_a());
+    CHECK((logits_of<with<nano::a, slot::router<my_router>>>(nano_a()) == stock_a()));
     CHECK(difference(logits_of<with<nano::a, slot::router<by_position>>>(nano_a()), stock_a()) > 0.05F);
-    CHECK(logits_of<with<nano::a, slot::experts_used<my_count>>>(nano_a()) == stock_a());
+    CHECK((logits_of<with<nano::a, slot::experts_used<my_count>>>(nano_a()) == stock_a()));
     const auto three = logits_of<with<nano::a, slot::experts_used<one_less>>>(nano_a());
-    CHECK(three == logits_of<with<nano::a, slot::experts_used<experts_used::exactly<3>>>>(nano_a()));
-    CHECK(three != stock_a());
+    CHECK((three == logits_of<with<nano::a, slot::experts_used<experts_used::exactly<3>>>>(nano_a())));
+    CHECK((three != stock_a()));
 }
 
 TEST_CASE("own dense branch", "[own]") {
-    CHECK(logits_of<with<nano::a, slot::dense_branch<my_branch>>>(nano_a()) == stock_a());
+    CHECK((logits_of<with<nano::a, slot::dense_branch<my_branch>>>(nano_a()) == stock_a()));
     const auto without = logits_of<with<nano::a, slot::dense_branch<my_missing_branch>>>(nano_a());
-    CHECK(without == logits_of<with<nano::a, slot::dense_branch<dense_branch::off>>>(nano_a()));
+    CHECK((without == logits_of<with<nano::a, slot::dense_branch<dense_branch::off>>>(nano_a())));
     CHECK(difference(without, stock_a()) > 0.05F);
 }
 
 TEST_CASE("own per-layer input", "[own]") {
-    CHECK(logits_of<with<nano::e, slot::per_layer_input<my_input>>>(nano_e()) == stock_e());
+    CHECK((logits_of<with<nano::e, slot::per_layer_input<my_input>>>(nano_e()) == stock_e()));
     const auto tokens = logits_of<with<nano::e, slot::per_layer_input<token_only>>>(nano_e());
     CHECK(difference(tokens, stock_e()) > 0.05F);
-    CHECK(tokens != logits_of<with<nano::e, slot::per_layer_input<per_layer_input::context_only>>>(nano_e()));
+    CHECK((tokens != logits_of<with<nano::e, slot::per_layer_input<per_layer_input::context_only>>>(nano_e())));
 }
 
 TEST_CASE("own norms behind the layers", "[own]") {
-    CHECK(logits_of<with<nano::e, slot::post_norms<my_no_norm>>>(nano_e()) == logits_of<with<nano::e, slot::post_norms<norm::none>>>(nano_e()));
+    CHECK((logits_of<with<nano::e, slot::post_norms<my_no_norm>>>(nano_e()) ==
+           logits_of<with<nano::e, slot::post_norms<norm::none>>>(nano_e())));
     CHECK(difference(logits_of<with<nano::e, slot::post_norms<max_norm>>>(nano_e()), stock_e()) > 0.05F);
     CHECK(difference(logits_of<with<nano::a, slot::post_norms<max_norm>>>(nano_a()), stock_a()) > 0.05F);
 }

@@ -1,5 +1,6 @@
-// Parts written by a user, outside the library: for every slot one that does the same as the library's in its own words (equal bit for bit), and one
-// that does something else (and is really called). Here: what is a number (scales, caps, cards), and weights in formats of one's own.
+// Parts written by a user, outside the library: for every slot one that does the same as the library's in its own words (equal bit for
+// bit), and one that does something else (and is really called). Here: what is a number (scales, caps, cards), and weights in formats of
+// one's own.
 #include "data.hpp"
 
 #include <loupe/core/compat/catch2.hpp>
@@ -136,25 +137,26 @@ const std::vector<float>& stock() {
 } // namespace
 
 TEST_CASE("own card", "[own]") {
-    CHECK(logits_of<with<nano::e, slot::sizes<my_card>>>() == stock());
-    CHECK(logits_of<with<nano::e, slot::sizes<sizes_of_file>>>() == stock());
+    CHECK((logits_of<with<nano::e, slot::sizes<my_card>>>() == stock()));
+    CHECK((logits_of<with<nano::e, slot::sizes<sizes_of_file>>>() == stock()));
     using other = with<nano::e, slot::sizes<wider_window>>;
     CHECK_THROWS_WITH(decoder<other>(nano_e().sizes, nano_e().weights), "this model: not a nano-e: window: expected 64, found 32");
 }
 
 TEST_CASE("own scale of embeddings", "[own]") {
-    CHECK(logits_of<with<nano::e, slot::embedding_scale<my_embedding_scale>>>() == stock());
+    CHECK((logits_of<with<nano::e, slot::embedding_scale<my_embedding_scale>>>() == stock()));
     CHECK(difference(logits_of<with<nano::e, slot::embedding_scale<doubled_embedding>>>(), stock()) > 0.05F);
 }
 
 TEST_CASE("own scalar of layers", "[own]") {
-    CHECK(logits_of<with<nano::e, slot::layer_scalar<my_layer_scalar>>>() == stock());
+    CHECK((logits_of<with<nano::e, slot::layer_scalar<my_layer_scalar>>>() == stock()));
     CHECK(difference(logits_of<with<nano::e, slot::layer_scalar<root_of_scalar>>>(), stock()) > 0.01F);
 }
 
 TEST_CASE("own cap of logits", "[own]") {
     CHECK(difference(logits_of<with<nano::e, slot::final_softcap<my_cap>>>(), stock()) < 2e-5F); // a few ulps of 30
-    const auto capped = logits_of<with<nano::e, slot::final_softcap<hard_cap>>>(), free = logits_of<with<nano::e, slot::final_softcap<softcap::none>>>();
+    const auto capped = logits_of<with<nano::e, slot::final_softcap<hard_cap>>>(),
+               free = logits_of<with<nano::e, slot::final_softcap<softcap::none>>>();
     for (std::size_t i = 0; i < free.size(); ++i) {
         if (capped[i] != std::clamp(free[i], -3.0F, 3.0F)) {
             FAIL("logit " << i << ": " << free[i] << " became " << capped[i]);
@@ -163,7 +165,7 @@ TEST_CASE("own cap of logits", "[own]") {
 }
 
 TEST_CASE("own preparation of weights", "[own]") {
-    CHECK(logits_of<with<nano::e, slot::weights<my_floats>>>() == stock());
+    CHECK((logits_of<with<nano::e, slot::weights<my_floats>>>() == stock()));
     CHECK(difference(logits_of<with<nano::e, slot::weights<half_of_every_row>>>(), stock()) > 0.05F);
     executor threads(2);
     const auto pruned = io::prepare_weights<half_of_every_row>(nano_e().weights, threads);
@@ -185,7 +187,8 @@ TEST_CASE("own preparation of weights", "[own]") {
                 FAIL("row " << r << " holds a weight that is neither kept nor dropped");
             }
         }
-        if (dropped > 128 || largest_dropped > smallest_kept) FAIL("row " << r << ": " << dropped << " dropped, the largest " << largest_dropped);
+        if (dropped > 128 || largest_dropped > smallest_kept)
+            FAIL("row " << r << ": " << dropped << " dropped, the largest " << largest_dropped);
     }
 }
 

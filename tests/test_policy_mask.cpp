@@ -1,5 +1,5 @@
-// Masks, image masks and caches against their definitions. Traps: a window of W holds the query's own key (W keys, not W + 1), image tokens see each
-// other in sliding blocks only, and a cache forgets nothing that a mask still shows.
+// Masks, image masks and caches against their definitions. Traps: a window of W holds the query's own key (W keys, not W + 1), image tokens
+// see each other in sliding blocks only, and a cache forgets nothing that a mask still shows.
 #include <loupe/core/compat/catch2.hpp>
 #include <loupe/layer/attention.hpp>
 #include <loupe/model/check.hpp>
@@ -33,7 +33,7 @@ std::vector<index_t> listed(index_t query, index_t end, mask_sizes sizes) {
     kv_cache cache(1, 0, 0);
     cache.make_room(0, std::max(end, query + 1));
     visible_keys keys;
-    list_visible<Mask, Kv, false>(query, end, sizes, cache, nullptr, keys);
+    list_visible<Mask, Kv, false>(query, end, Mask::looks_ahead ? 0 : end, sizes, cache, nullptr, keys);
     CHECK(keys.rows == keys.positions); // such a cache holds position p in row p
     return keys.positions;
 }
@@ -152,12 +152,14 @@ TEST_CASE("kv: the ring still holds every key that a query may see", "[policy]")
                 index_t length = 0;
                 const auto read = [&](index_t n) {
                     cache.make_room(length, n);
-                    for (index_t p = length; p < length + n; ++p) *cache.key(p) = static_cast<float>(p), *cache.value(p) = -static_cast<float>(p);
+                    for (index_t p = length; p < length + n; ++p)
+                        *cache.key(p) = static_cast<float>(p), *cache.value(p) = -static_cast<float>(p);
                     for (index_t q = length; q < length + n; ++q) {
                         for (index_t k = 0; k <= q; ++k) {
                             if (k >= sinks && k <= q - reach) continue;
                             if (*cache.key(k) != static_cast<float>(k) || *cache.value(k) != -static_cast<float>(k)) {
-                                FAIL("sinks " << sinks << ", reach " << reach << ", chunk " << chunk << ": query " << q << " has lost key " << k);
+                                FAIL("sinks " << sinks << ", reach " << reach << ", chunk " << chunk << ": query " << q << " has lost key "
+                                              << k);
                             }
                         }
                     }

@@ -1,5 +1,5 @@
-// Activations, caps, norms and scales against their textbook formulas. Traps: a gain is γ and not 1 + γ, values are normalised without a gain, the
-// embedding scale is rounded to the table's precision, the logits are capped and the scores are not.
+// Activations, caps, norms and scales against their textbook formulas. Traps: a gain is γ and not 1 + γ, values are normalised without a
+// gain, the embedding scale is rounded to the table's precision, the logits are capped and the scores are not.
 #include <loupe/core/compat/catch2.hpp>
 #include <loupe/kernel/elementwise.hpp>
 #include <loupe/kernel/rms_norm.hpp>
@@ -92,7 +92,8 @@ TEST_CASE("softcap: c tanh(x / c), nothing without a cap", "[policy]") {
     auto x = many();
     const auto before = x;
     kernel::softcap<softcap::stored>(x, 30.0F);
-    for (std::size_t i = 0; i < x.size(); ++i) REQUIRE(ulps(x[i], static_cast<float>(30 * std::tanh(static_cast<double>(before[i]) / 30))) <= 4.0F);
+    for (std::size_t i = 0; i < x.size(); ++i)
+        REQUIRE(ulps(x[i], static_cast<float>(30 * std::tanh(static_cast<double>(before[i]) / 30))) <= 4.0F);
     x = before;
     kernel::softcap<softcap::stored>(x, 0.0F);
     CHECK(x == before);
@@ -150,8 +151,8 @@ TEST_CASE("scale: the square root of the width is rounded to the table's precisi
 }
 
 TEST_CASE("scale: of scores and of layers", "[policy]") {
-    CHECK(scale::stored::factor({512, 1.0}) == 1.0);                          // Gemma 4: no 1/√D
-    CHECK(scale::stored::factor({256, 1.0 / 16}) == 1.0 / 16);                // Gemma 3
+    CHECK(scale::stored::factor({512, 1.0}) == 1.0);           // Gemma 4: no 1/√D
+    CHECK(scale::stored::factor({256, 1.0 / 16}) == 1.0 / 16); // Gemma 3
     CHECK(scale::times<std::ratio<1, 2>>::factor({512, 0.25}) == 0.125);
     CHECK(scale::inverse_sqrt_head_width::factor({256, 1.0}) == 1.0 / 16);
     CHECK(scale::one::factor(score_sizes{256, 0.5}) == 1.0);

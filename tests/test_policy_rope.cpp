@@ -1,5 +1,5 @@
-// Ropes against their definitions. Traps: p-RoPE takes exponents over the whole head width (partial rope does not), pairs are (i, i + D/2), and the
-// table entry for p-RoPE's control belongs to the slowest pairs.
+// Ropes against their definitions. Traps: p-RoPE takes exponents over the whole head width (partial rope does not), pairs are (i, i + D/2),
+// and the table entry for p-RoPE's control belongs to the slowest pairs.
 #include <loupe/core/compat/catch2.hpp>
 #include <loupe/layer/context.hpp>
 #include <loupe/policy/rope.hpp>
@@ -14,7 +14,9 @@ namespace {
 const rope_sizes full{512, 1e6, 0.25, 1};
 const rope_sizes sliding{256, 1e4, 1, 1};
 
-double slow(double theta, index_t exponent, index_t width) { return std::exp(-std::log(theta) * 2.0 * static_cast<double>(exponent) / static_cast<double>(width)); }
+double slow(double theta, index_t exponent, index_t width) {
+    return std::exp(-std::log(theta) * 2.0 * static_cast<double>(exponent) / static_cast<double>(width));
+}
 
 /// Rotates one head of `x` at a position, from the definition.
 std::vector<double> rotated(const std::vector<float>& x, const std::vector<double>& frequency, index_t position) {
@@ -63,7 +65,8 @@ TEST_CASE("rope: every policy against its definition", "[policy]") {
             CHECK(rope::reversed<>::frequency(i, s) == Approx(i >= half - pairs ? whole : 0).epsilon(1e-13));
             CHECK(rope::none::frequency(i, s) == 0.0);
             CHECK(rope::stretched<rope::standard, std::ratio<2>>::frequency(i, s) == Approx(whole / 2).epsilon(1e-13));
-            CHECK(rope::stretched<rope::proportional<>, std::ratio<3, 2>>::frequency(i, s) == Approx((i < pairs ? whole : 0) / 1.5).epsilon(1e-13));
+            CHECK(rope::stretched<rope::proportional<>, std::ratio<3, 2>>::frequency(i, s) ==
+                  Approx((i < pairs ? whole : 0) / 1.5).epsilon(1e-13));
         }
     }
 }

@@ -1,4 +1,5 @@
-// Routers against slow definitions. Traps: softmax comes before the choice, weights are renormalised over those chosen, ties go to the lower index.
+// Routers against slow definitions. Traps: softmax comes before the choice, weights are renormalised over those chosen, ties go to the
+// lower index.
 #include <loupe/core/compat/catch2.hpp>
 #include <loupe/policy/router.hpp>
 
@@ -165,7 +166,8 @@ TEST_CASE("router: random depends on block, position and seed alone, and draws e
         std::sort(drawn.begin(), drawn.end());
         CHECK(std::adjacent_find(drawn.begin(), drawn.end()) == drawn.end());
     }
-    // Each expert is in a share k / experts of the draws; Σ (n − e)² / e is about 16 · (1 − 1/4), and above 45 about once in ten thousand seeds.
+    // Each expert is in a share k / experts of the draws; Σ (n − e)² / e is about 16 · (1 − 1/4), and above 45 about once in ten thousand
+    // seeds.
     double chi = 0;
     const double expected = static_cast<double>(positions) * k / experts;
     for (const double n : counts) chi += (n - expected) * (n - expected) / expected;

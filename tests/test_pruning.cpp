@@ -1,5 +1,5 @@
-// Pruning of tokens against a slow definition. Traps: what is dropped stays dropped, a query always sees itself, the newest tokens are spared, and no
-// decision looks into the future.
+// Pruning of tokens against a slow definition. Traps: what is dropped stays dropped, a query always sees itself, the newest tokens are
+// spared, and no decision looks into the future.
 #include "data.hpp"
 
 #include <loupe/core/compat/catch2.hpp>
@@ -27,8 +27,8 @@ std::vector<std::vector<float>> some_attention(index_t n, std::uint32_t seed) {
     return rows;
 }
 
-/// For every query the keys it sees, by the definition in policy/prune.hpp: after each query the tokens are cut to the budget, lowest score first (of
-/// equals the earlier token), the newest `recent` spared.
+/// For every query the keys it sees, by the definition in policy/prune.hpp: after each query the tokens are cut to the budget, lowest score
+/// first (of equals the earlier token), the newest `recent` spared.
 template <class Prune>
 std::vector<std::set<index_t>> slow(const std::vector<std::vector<float>>& attention) {
     std::vector<std::set<index_t>> sees;
@@ -42,7 +42,8 @@ std::vector<std::set<index_t>> slow(const std::vector<std::vector<float>>& atten
             for (const index_t key : alive) {
                 if (key > q - Prune::recent) continue;
                 double received = 0;
-                for (index_t i = key; i <= q; ++i) received += static_cast<double>(attention[static_cast<std::size_t>(i)][static_cast<std::size_t>(key)]);
+                for (index_t i = key; i <= q; ++i)
+                    received += static_cast<double>(attention[static_cast<std::size_t>(i)][static_cast<std::size_t>(key)]);
                 const double score = Prune::score(key, received, q - key + 1);
                 if (worst < 0 || score < lowest) worst = key, lowest = score;
             }
@@ -180,7 +181,7 @@ TEST_CASE("pruning: in a model the first tokens are untouched, and it is causal"
     const auto stock = logits_of<nano::e>(ids, 0), less = logits_of<pruned>(ids, 0);
     // Budget max(4, ⌈n/2⌉): after query 4 one of the five tokens is dropped, at the earliest for query 4 itself.
     CHECK(std::equal(stock.begin(), stock.begin() + 4 * 2048, less.begin()));
-    CHECK(stock != less);
+    CHECK((stock != less));
     auto changed = ids;
     changed.back() = 700;
     const auto other = logits_of<pruned>(changed, 0);
@@ -191,9 +192,9 @@ TEST_CASE("pruning: in a model the first tokens are untouched, and it is causal"
 TEST_CASE("pruning: chunks and threads do not change what is dropped", "[policy]") {
     const auto ids = some_ids();
     const auto whole = logits_of<pruned>(ids, 0);
-    CHECK(logits_of<pruned>(ids, 1) == whole);
-    CHECK(logits_of<pruned>(ids, 7) == whole);
-    CHECK(logits_of<pruned>(ids, 0, 3) == whole);
+    CHECK((logits_of<pruned>(ids, 1) == whole));
+    CHECK((logits_of<pruned>(ids, 7) == whole));
+    CHECK((logits_of<pruned>(ids, 0, 3) == whole));
 }
 
 TEST_CASE("pruning: a block that is not there cannot begin it", "[policy]") {

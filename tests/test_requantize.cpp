@@ -82,9 +82,7 @@ std::vector<float> logits_of(const dimensions& sizes, std::shared_ptr<const deco
 
 } // namespace
 
-TEST_CASE("requantise: as stored is the same object", "[requantize]") {
-    CHECK(prepared<weights::as_stored>(nano_e()) == nano_e().weights);
-}
+TEST_CASE("requantise: as stored is the same object", "[requantize]") { CHECK(prepared<weights::as_stored>(nano_e()) == nano_e().weights); }
 
 TEST_CASE("requantise: eight bits are closer than four, and neither is exact", "[requantize]") {
     const auto a = prepared<q8>(nano_e()), b = prepared<q4>(nano_e());
@@ -170,7 +168,7 @@ TEST_CASE("requantise: bytes are those of each tensor once", "[requantize]") {
     const auto file = io::safetensors::open(tests::example("models/nano-e"));
     index_t expected = 0;
     for (const io::tensor& t : file.tensors()) expected += t.shape.size() >= 2 ? t.bytes : 4 * t.count(); // gains are kept as floats
-    CHECK(io::bytes_of(*nano_e().weights) == expected);
+    CHECK((io::bytes_of(*nano_e().weights) == expected));
     const index_t eight = io::bytes_of(*prepared<q8>(nano_e())), four = io::bytes_of(*prepared<q4>(nano_e()));
     CHECK(four < eight);
     CHECK(eight < expected);
@@ -180,8 +178,8 @@ TEST_CASE("requantise: bytes are those of each tensor once", "[requantize]") {
 }
 
 TEST_CASE("requantise: storing the same values in another format is the same model", "[requantize]") {
-    // The embedding's scale is rounded to the precision in which the model has its table (√88 = 9.3808, as BF16 9.375). Rewriting the matrices must not
-    // change it, or every comparison of weight formats compares two scales as well.
+    // The embedding's scale is rounded to the precision in which the model has its table (√88 = 9.3808, as BF16 9.375). Rewriting the
+    // matrices must not change it, or every comparison of weight formats compares two scales as well.
     auto golden = open(tests::data("gemma4-26b-a4b"));
     auto w = std::make_shared<decoder_weights>(*golden.weights);
     store_as(w->embedding, format::info_of<format::bf16>());
@@ -189,5 +187,5 @@ TEST_CASE("requantise: storing the same values in another format is the same mod
     executor threads(1);
     const auto rewritten = io::prepare_weights<plain_floats>(w, threads);
     CHECK(distance(w->embedding, rewritten->embedding) == 0);
-    CHECK(logits_of<gemma4::experts_of_file>(golden.sizes, rewritten) == logits_of<gemma4::experts_of_file>(golden.sizes, w));
+    CHECK((logits_of<gemma4::experts_of_file>(golden.sizes, rewritten) == logits_of<gemma4::experts_of_file>(golden.sizes, w)));
 }

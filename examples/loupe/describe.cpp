@@ -24,7 +24,9 @@ void tokenize(const tokenize_options& o) {
         fmt::print("{}\n", ids.dump());
         return;
     }
-    for (const auto& p : pieces) fmt::print("{:>7}  {}\n", p.id, nlohmann::json(std::string(tokens.text(p.id))).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
+    for (const auto& p : pieces)
+        fmt::print("{:>7}  {}\n", p.id,
+                   nlohmann::json(std::string(tokens.text(p.id))).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
 }
 
 void variants(const variants_options& o) {

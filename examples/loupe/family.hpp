@@ -28,14 +28,15 @@ class engine {
     virtual ~engine() = default;
     /// Reads tokens; for every chunk calls sink(first, hidden) with hidden states [tokens, width].
     using sink = std::function<void(index_t first, loupe::matrix_view<const float> hidden)>;
-    virtual void read(std::span<const loupe::token_id> ids, index_t chunk, const sink& to, std::span<const std::int32_t> image_blocks = {}) = 0;
+    virtual void read(std::span<const loupe::token_id> ids, index_t chunk, const sink& to,
+                      std::span<const std::int32_t> image_blocks = {}) = 0;
     virtual void logits(loupe::matrix_view<const float> hidden, loupe::matrix_view<float> out) = 0;
     /// Embedding and residual after every block of the last chunk, [blocks + 1][tokens · width]; only of a recording engine.
     virtual const std::vector<std::vector<float>>& recorded() const = 0;
 };
 
 struct family {
-    std::string name;        ///< "gemma4, per-layer inputs (E2B, E4B)"
+    std::string name;              ///< "gemma4, per-layer inputs (E2B, E4B)"
     std::vector<variant> variants; ///< the first is stock
     std::function<std::unique_ptr<engine>(const loupe::io::checkpoint&, index_t threads, bool records)> open;
     /// Name of the stock variant with just these sizes; the family's own if there is none.

@@ -18,7 +18,9 @@ void write_file(const std::string& path, const std::string& text) {
         return;
     }
     std::FILE* out = std::fopen(path.c_str(), "wb");
-    const auto fail = [&] { throw output_error(fmt::format("{}: expected to write {} bytes, found: {}", path, text.size(), std::strerror(errno))); };
+    const auto fail = [&] {
+        throw output_error(fmt::format("{}: expected to write {} bytes, found: {}", path, text.size(), std::strerror(errno)));
+    };
     if (out == nullptr) fail();
     const bool written = std::fwrite(text.data(), 1, text.size(), out) == text.size() && std::fflush(out) == 0;
     const int reason = errno;
@@ -44,8 +46,9 @@ family family_of(const dimensions& d, const std::string& path) {
     if (per_layer && !experts && !d.value_from_key) return gemma4_per_layer();
     if (!per_layer && experts && d.value_from_key) return gemma4_experts();
     if (!per_layer && !experts && d.value_from_key) return gemma4_dense();
-    throw error(fmt::format("{}: this program holds no composition {} per-layer inputs, {} experts and {} K = V; the library can compose one", path,
-                            per_layer ? "with" : "without", experts ? "with" : "without", d.value_from_key ? "with" : "without"));
+    throw error(
+        fmt::format("{}: this program holds no composition {} per-layer inputs, {} experts and {} K = V; the library can compose one", path,
+                    per_layer ? "with" : "without", experts ? "with" : "without", d.value_from_key ? "with" : "without"));
 }
 
 } // namespace program

@@ -37,7 +37,8 @@ class sampler {
         weight_.clear();
         double sum = 0;
         for (std::size_t i = 0; i < kept; ++i) {
-            weight_.push_back(std::exp((static_cast<double>(logits[order_[i]]) - static_cast<double>(logits[order_[0]])) / options_.temperature));
+            weight_.push_back(
+                std::exp((static_cast<double>(logits[order_[i]]) - static_cast<double>(logits[order_[0]])) / options_.temperature));
             sum += weight_.back();
         }
         double reached = 0;
@@ -49,7 +50,8 @@ class sampler {
             }
         }
         // The same draw on every platform: the standard's distributions are not.
-        double draw = static_cast<double>(random_() >> 11) * 0x1p-53 * std::accumulate(weight_.begin(), weight_.begin() + static_cast<std::ptrdiff_t>(kept), 0.0);
+        double draw = static_cast<double>(random_() >> 11) * 0x1p-53 *
+                      std::accumulate(weight_.begin(), weight_.begin() + static_cast<std::ptrdiff_t>(kept), 0.0);
         for (std::size_t i = 0; i < kept; ++i) {
             draw -= weight_[i];
             if (draw < 0) return order_[i];
@@ -80,7 +82,8 @@ void generate(const generate_options& o) {
         index_t done = 0;
         model->read(ids, 512, [&](index_t first, matrix_view<const float> hidden) {
             done = first + hidden.rows;
-            if (done == static_cast<index_t>(ids.size())) model->logits(hidden.slice(hidden.rows - 1, 1), {row.data(), 1, file.sizes.vocabulary});
+            if (done == static_cast<index_t>(ids.size()))
+                model->logits(hidden.slice(hidden.rows - 1, 1), {row.data(), 1, file.sizes.vocabulary});
         });
         for (const token_id id : tokens.suppressed()) {
             if (id >= 0 && id < file.sizes.vocabulary) row[static_cast<std::size_t>(id)] = -std::numeric_limits<float>::infinity();

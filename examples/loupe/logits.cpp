@@ -15,7 +15,8 @@ template <class T>
 T integer(std::string_view text, const char* what) {
     T value{};
     const auto [end, status] = std::from_chars(text.data(), text.data() + text.size(), value);
-    if (status != std::errc() || end != text.data() + text.size()) throw error(fmt::format("{}: expected an integer, found \"{}\"", what, text));
+    if (status != std::errc() || end != text.data() + text.size())
+        throw error(fmt::format("{}: expected an integer, found \"{}\"", what, text));
     return value;
 }
 
@@ -28,7 +29,6 @@ std::vector<std::string_view> split(std::string_view text, char by) {
         text.remove_prefix(at + 1);
     }
 }
-
 
 std::vector<token_id> parse_ids(const std::string& text) {
     std::vector<token_id> ids;
@@ -69,17 +69,20 @@ void logits(const logits_options& o) {
     const auto layers = static_cast<std::size_t>(file.sizes.blocks()) + 1;
     std::vector<std::vector<float>> streams(layers);
     aligned_vector<float> rows;
-    model->read(ids, o.chunk, [&](index_t, matrix_view<const float> hidden) {
-        const auto& recorded = model->recorded();
-        for (std::size_t l = 0; l < layers; ++l) streams[l].insert(streams[l].end(), recorded[l].begin(), recorded[l].end());
-        constexpr index_t batch = 64; // logits of a large vocabulary take a megabyte a token
-        for (index_t first = 0; first < hidden.rows; first += batch) {
-            const index_t n = std::min(batch, hidden.rows - first);
-            rows.resize(static_cast<std::size_t>(n * vocabulary));
-            model->logits(hidden.slice(first, n), {rows.data(), n, vocabulary});
-            out.write(rows);
-        }
-    }, images);
+    model->read(
+        ids, o.chunk,
+        [&](index_t, matrix_view<const float> hidden) {
+            const auto& recorded = model->recorded();
+            for (std::size_t l = 0; l < layers; ++l) streams[l].insert(streams[l].end(), recorded[l].begin(), recorded[l].end());
+            constexpr index_t batch = 64; // logits of a large vocabulary take a megabyte a token
+            for (index_t first = 0; first < hidden.rows; first += batch) {
+                const index_t n = std::min(batch, hidden.rows - first);
+                rows.resize(static_cast<std::size_t>(n * vocabulary));
+                model->logits(hidden.slice(first, n), {rows.data(), n, vocabulary});
+                out.write(rows);
+            }
+        },
+        images);
     out.close();
     if (!o.layers.empty()) {
         io::npy_writer residual(o.layers, {static_cast<index_t>(layers), tokens, width});

@@ -8,6 +8,7 @@
 #include <cstdio>
 #include <exception>
 #include <new>
+#include <system_error>
 
 namespace {
 
@@ -51,7 +52,8 @@ int run(int argc, char** argv) {
     app.set_help_all_flag("--help-all", "help of all commands");
 
     program::describe_options describe;
-    auto* c = command(app, "describe", "parts with shapes and parameters, bytes by format, and what differs from the stock variant", describe.model);
+    auto* c = command(app, "describe", "parts with shapes and parameters, bytes by format, and what differs from the stock variant",
+                      describe.model);
     c->add_flag("--json", describe.json, "as JSON");
     c->callback([&] { program::describe(describe); });
 
@@ -73,9 +75,15 @@ int run(int argc, char** argv) {
     c->add_option("--prompt", generate.prompt, "the text to continue")->required();
     c->add_option("-n", generate.count, "number of tokens at most")->check(CLI::Range(1, 1 << 30))->capture_default_str();
     c->add_flag("--greedy", generate.greedy, "always the most likely token");
-    c->add_option("--temperature", generate.temperature, "divides the logits before sampling")->check(CLI::Range(1e-4, 1e4))->capture_default_str();
-    c->add_option("--top-k", generate.top_k, "sample among the k most likely; 0: all")->check(CLI::Range(0, 1 << 30))->capture_default_str();
-    c->add_option("--top-p", generate.top_p, "sample among the most likely that together reach this probability")->check(CLI::Range(1e-6, 1.0))->capture_default_str();
+    c->add_option("--temperature", generate.temperature, "divides the logits before sampling")
+        ->check(CLI::Range(1e-4, 1e4))
+        ->capture_default_str();
+    c->add_option("--top-k", generate.top_k, "sample among the k most likely; 0: all")
+        ->check(CLI::Range(0, 1 << 30))
+        ->capture_default_str();
+    c->add_option("--top-p", generate.top_p, "sample among the most likely that together reach this probability")
+        ->check(CLI::Range(1e-6, 1.0))
+        ->capture_default_str();
     c->add_option("--seed", generate.seed, "of the sampling")->capture_default_str();
     c->add_flag("--chat", generate.chat, "the prompt is a user's turn of a chat");
     c->add_flag("!--no-stop", generate.stop, "go on after an end-of-generation token");
@@ -86,7 +94,8 @@ int run(int argc, char** argv) {
     program::score_options score;
     c = command(app, "score", "perplexity of a text, or accuracy on tasks", score.model);
     c->add_option("--text", score.text, "a text file: BOS and context − 1 tokens at a time, without overlap");
-    c->add_option("--tasks", score.tasks, "a JSONL file of {\"kind\", \"text\", \"spans\": [[begin, end], …]}, spans being byte offsets of answers");
+    c->add_option("--tasks", score.tasks,
+                  "a JSONL file of {\"kind\", \"text\", \"spans\": [[begin, end], …]}, spans being byte offsets of answers");
     c->add_option("--context", score.context, "tokens in a segment, BOS included")->check(CLI::Range(2, 1 << 24))->capture_default_str();
     c->add_option("--json", score.json, "also write the figures to this file (- for standard output)");
     add_threads(c, score.threads);
@@ -99,17 +108,20 @@ int run(int argc, char** argv) {
     c = command(app, "logits", "logits and residual streams of given ids, as .npy files", logits.model);
     c->add_option("--ids", logits.ids, "token ids, separated by commas")->required();
     c->add_option("--out", logits.out, "float32 [tokens, vocabulary]")->required();
-    c->add_option("--layers", logits.layers, "float32 [blocks + 1, tokens, width]: the scaled embedding, then the residual stream after every block");
+    c->add_option("--layers", logits.layers,
+                  "float32 [blocks + 1, tokens, width]: the scaled embedding, then the residual stream after every block");
     c->add_option("--image-blocks", logits.image_blocks, "positions that are images, e.g. 5:11,18:32 (end excluded)");
     c->add_option("--chunk", logits.chunk, "tokens read at a time; 0: all at once")->check(CLI::Range(0, 1 << 24))->capture_default_str();
     add_threads(c, logits.threads);
     c->callback([&] { program::logits(logits); });
 
     program::ablate_options ablate;
-    c = command(app, "ablate", "exchanges one part at a time and compares with the stock model on the same tokens, with 95 % intervals", ablate.model);
+    c = command(app, "ablate", "exchanges one part at a time and compares with the stock model on the same tokens, with 95 % intervals",
+                ablate.model);
     c->add_option("--text", ablate.text, "a text file; blank lines separate documents, the clusters of the intervals");
     c->add_option("--tasks", ablate.tasks, "a JSONL file of tasks, as for score");
-    c->add_option("--variants", ablate.variants, "ids separated by commas (see `loupe variants MODEL`); without it, all that fit the model")->delimiter(',');
+    c->add_option("--variants", ablate.variants, "ids separated by commas (see `loupe variants MODEL`); without it, all that fit the model")
+        ->delimiter(',');
     c->add_option("--context", ablate.context, "tokens in a segment, BOS included")->check(CLI::Range(2, 1 << 24))->capture_default_str();
     c->add_option("--json", ablate.json, "write the figures of every id to this file (- for standard output)");
     c->add_option("--html", ablate.html, "write one self-contained page with table and charts");
@@ -143,6 +155,8 @@ int main(int argc, char** argv) {
         return report(e.what(), 3);
     } catch (const std::bad_alloc&) {
         return report("not enough memory", 1);
+    } catch (const std::system_error&) { // what fmt::print throws
+        return report("standard output: expected room to write, found none", 3);
     } catch (const std::exception& e) {
         return report(e.what(), 1);
     }

@@ -64,7 +64,8 @@ void ablate(const ablate_options& o) {
             if (found == family.variants.end()) {
                 throw error(fmt::format("--variants: expected ids of {} (see `loupe variants {}`), found {}", family.name, o.model, id));
             }
-            if (!found->applies(file.sizes)) throw error(fmt::format("--variants: {} would change nothing in this model, or needs what it lacks", id));
+            if (!found->applies(file.sizes))
+                throw error(fmt::format("--variants: {} would change nothing in this model, or needs what it lacks", id));
             subjects.push_back(found->make(file, threads));
         }
     }

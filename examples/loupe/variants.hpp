@@ -37,7 +37,8 @@ class stack_engine final : public engine {
     runtime on_;
 
   public:
-    stack_engine(std::unique_ptr<const Stack> model, index_t threads) : model_(std::move(model)), sequence_(model_->start()), on_(threads) {}
+    stack_engine(std::unique_ptr<const Stack> model, index_t threads)
+        : model_(std::move(model)), sequence_(model_->start()), on_(threads) {}
     void read(std::span<const token_id> ids, index_t chunk, const sink& to, std::span<const std::int32_t> image_blocks) override {
         model_->read(sequence_, ids, on_, chunk, to, image_blocks);
     }
@@ -81,8 +82,10 @@ void add_common(std::vector<variant>& list) {
                                                                  [](const dimensions& d) { return d.window > 16; });
     add<Base, with<Base, slot::mask_sliding<mask::sliding<8>>>>(list, "window-8", "sliding blocks see 8 keys, their own included",
                                                                 [](const dimensions& d) { return d.window > 8; });
-    add<Base, with<Base, slot::mask_full<mask::sliding<>>>>(list, "all-sliding", "full blocks see only the model's sliding window", has_full);
-    add<Base, with<Base, slot::kv<kv::sink_window<4, 60>>>>(list, "kv-sinks-4-window-60", "full blocks see the first 4 and the last 60 positions", has_full);
+    add<Base, with<Base, slot::mask_full<mask::sliding<>>>>(list, "all-sliding", "full blocks see only the model's sliding window",
+                                                            has_full);
+    add<Base, with<Base, slot::kv<kv::sink_window<4, 60>>>>(list, "kv-sinks-4-window-60",
+                                                            "full blocks see the first 4 and the last 60 positions", has_full);
     add<Base, with<Base, slot::kv<kv::window<64>>>>(list, "kv-window-64", "full blocks see the last 64 positions", has_full);
     add<Base, with<Base, slot::activation<activation::silu>>>(list, "activation-silu", "feed-forward: silu in place of gelu");
     add<Base, with<Base, slot::activation<activation::relu2>>>(list, "activation-relu2", "feed-forward: squared relu in place of gelu");
@@ -93,12 +96,12 @@ void add_common(std::vector<variant>& list) {
     const auto prunes = [](const dimensions& d) { return d.first_full() + 1 < d.blocks(); };
     add<Base, with<Base, slot::prune<prune::received_attention<std::ratio<1, 4>>>>>(
         list, "prune-attention-25", "behind the first full block: without the quarter of the tokens that received least attention", prunes);
-    add<Base, with<Base, slot::prune<prune::random<std::ratio<1, 4>>>>>(list, "prune-random-25", "behind the first full block: without a random quarter of the tokens",
-                                                                       prunes);
+    add<Base, with<Base, slot::prune<prune::random<std::ratio<1, 4>>>>>(
+        list, "prune-random-25", "behind the first full block: without a random quarter of the tokens", prunes);
     add<Base, with<Base, slot::prune<prune::received_attention<std::ratio<1, 2>>>>>(
         list, "prune-attention-50", "behind the first full block: without the half of the tokens that received least attention", prunes);
-    add<Base, with<Base, slot::prune<prune::random<std::ratio<1, 2>>>>>(list, "prune-random-50", "behind the first full block: without a random half of the tokens",
-                                                                       prunes);
+    add<Base, with<Base, slot::prune<prune::random<std::ratio<1, 2>>>>>(
+        list, "prune-random-50", "behind the first full block: without a random half of the tokens", prunes);
 }
 
 /// Ablations of what all Gemma 4 have.
@@ -106,12 +109,13 @@ template <is::model Base>
 void add_gemma4(std::vector<variant>& list) {
     const auto partly_rotated = [](const dimensions& d) { return has_full(d) && d.rope_full.share < 1; };
     add<Base, with<Base, slot::rope_full<rope::standard>>>(list, "full-rope-whole", "full blocks: every pair rotates", partly_rotated);
-    add<Base, with<Base, slot::rope_full<rope::partial<>>>>(list, "full-rope-partial", "full blocks: as many pairs, exponents over the rotated width",
-                                                            partly_rotated);
-    add<Base, with<Base, slot::rope_full<rope::reversed<>>>>(list, "full-rope-reversed", "full blocks: as many pairs, the slowest in place of the fastest",
-                                                             partly_rotated);
+    add<Base, with<Base, slot::rope_full<rope::partial<>>>>(list, "full-rope-partial",
+                                                            "full blocks: as many pairs, exponents over the rotated width", partly_rotated);
+    add<Base, with<Base, slot::rope_full<rope::reversed<>>>>(
+        list, "full-rope-reversed", "full blocks: as many pairs, the slowest in place of the fastest", partly_rotated);
     add<Base, with<Base, slot::v_norm<norm::none>>>(list, "no-v-norm", "values are not normalised");
-    add<Base, with<Base, slot::layer_scalar<layer_scalar::one>>>(list, "no-layer-scalar", "the residual stream is not scaled after a block");
+    add<Base, with<Base, slot::layer_scalar<layer_scalar::one>>>(list, "no-layer-scalar",
+                                                                 "the residual stream is not scaled after a block");
     add<Base, with<Base, slot::final_softcap<softcap::none>>>(list, "no-final-softcap", "logits are not capped",
                                                               [](const dimensions& d) { return d.final_cap > 0; });
 }

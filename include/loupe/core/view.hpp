@@ -20,11 +20,7 @@ struct matrix_view {
     constexpr matrix_view(T* d, index_t r, index_t w) : matrix_view(d, r, w, w) {}
     constexpr matrix_view(T* d, index_t r, index_t w, index_t s) : data(d), rows(r), width(w), stride(s) {}
     /// A view of mutable values is a view of constant ones.
-    constexpr operator matrix_view<const T>() const
-        requires(!std::is_const_v<T>)
-    {
-        return {data, rows, width, stride};
-    }
+    constexpr operator matrix_view<const T>() const requires(!std::is_const_v<T>) { return {data, rows, width, stride}; }
 
     /// Row r as a span of `width` values.
     constexpr std::span<T> operator[](index_t r) const { return {data + r * stride, static_cast<std::size_t>(width)}; }

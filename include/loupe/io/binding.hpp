@@ -3,6 +3,7 @@
 
 #include <loupe/core/error.hpp>
 #include <loupe/core/executor.hpp>
+#include <loupe/format/floats.hpp>
 #include <loupe/io/tensor.hpp>
 #include <loupe/layer/weights.hpp>
 #include <loupe/model/dimensions.hpp>
@@ -28,9 +29,9 @@ struct tensor_names {
     std::string per_layer_gate, per_layer_out, per_layer_out_norm;
     std::string router, router_scale, expert_scale, expert_gate_up, expert_gate, expert_up, expert_down;
     std::string expert_input_norm, dense_norm, experts_norm;
-    std::string rope_freqs;             ///< read with the sizes; only marked as used
-    std::vector<std::string> foreign;   ///< prefixes of tensors that belong to vision and audio
-    float gain_offset = 0;              ///< added to every gain: 1 for Gemma 3 in safetensors, which stores γ − 1
+    std::string rope_freqs;           ///< read with the sizes; only marked as used
+    std::vector<std::string> foreign; ///< prefixes of tensors that belong to vision and audio
+    float gain_offset = 0;            ///< added to every gain: 1 for Gemma 3 in safetensors, which stores γ − 1
 };
 
 inline tensor_names gguf_names() {
@@ -72,8 +73,8 @@ inline tensor_names safetensors_names(const std::string& prefix, bool gemma3) {
     n.expert_gate_up = block + "experts.gate_up_proj", n.expert_down = block + "experts.down_proj";
     n.expert_input_norm = block + "pre_feedforward_layernorm_2.weight", n.dense_norm = block + "post_feedforward_layernorm_1.weight";
     n.experts_norm = block + "post_feedforward_layernorm_2.weight";
-    n.foreign = {"model.vision_tower.",  "model.embed_vision.",    "model.audio_tower.",           "model.embed_audio.",
-                 "vision_tower.",        "multi_modal_projector.", "model.multi_modal_projector.", "model.vision_embedder."};
+    n.foreign = {"model.vision_tower.", "model.embed_vision.",    "model.audio_tower.",           "model.embed_audio.",
+                 "vision_tower.",       "multi_modal_projector.", "model.multi_modal_projector.", "model.vision_embedder."};
     n.head = prefix.starts_with("language_model.") ? "language_model.lm_head.weight" : "lm_head.weight"; // beside the model, not in it
     n.gain_offset = gemma3 ? 1.0F : 0.0F;
     return n;
@@ -98,7 +99,8 @@ class binder {
 
     const tensor& take(const std::string& name, const std::vector<index_t>& shape) {
         const auto found = left_.find(name);
-        if (found == left_.end()) throw error(fmt::format("{}: expected a tensor {} of shape {}, found none", file_, name, shape_text(shape)));
+        if (found == left_.end())
+            throw error(fmt::format("{}: expected a tensor {} of shape {}, found none", file_, name, shape_text(shape)));
         const tensor& t = *found->second;
         std::vector<index_t> stored = t.shape;
         while (stored.size() > shape.size() && stored.front() == 1) stored.erase(stored.begin()); // GGUF may spell trailing ones out
@@ -141,7 +143,9 @@ class binder {
             for (const std::string& prefix : names_.foreign) foreign = foreign || name.starts_with(prefix);
             if (!foreign && ++count <= 5) extra += (extra.empty() ? "" : ", ") + name;
         }
-        if (count > 0) throw error(fmt::format("{}: {} tensor{} that this model has no use for: {}{}", file_, count, count == 1 ? "" : "s", extra, count > 5 ? ", …" : ""));
+        if (count > 0)
+            throw error(fmt::format("{}: {} tensor{} that this model has no use for: {}{}", file_, count, count == 1 ? "" : "s", extra,
+                                    count > 5 ? ", …" : ""));
     }
 
   private:
@@ -210,12 +214,15 @@ inline void bind_experts(binder& b, const tensor_names& n, const dimensions& d, 
 } // namespace detail
 
 /// The weights of a decoder of these sizes. Errors name the tensor: missing, extra, misshapen, all zero, not finite.
-inline std::shared_ptr<const decoder_weights> bind_weights(const std::vector<tensor>& tensors, const std::string& file, const tensor_names& n,
-                                                           const dimensions& d, executor& threads) {
+inline std::shared_ptr<const decoder_weights> bind_weights(const std::vector<tensor>& tensors, const std::string& file,
+                                                           const tensor_names& n, const dimensions& d, executor& threads) {
     detail::binder b(tensors, file, n);
     auto w = std::make_shared<decoder_weights>();
     const bool gemma4 = d.family == "gemma4";
     w->embedding = b.matrix(n.embedding, d.vocabulary, d.width);
+    w->embedding_precision = w->embedding.format->id == format::bf16::id  ? table_precision::bfloat16
+                             : w->embedding.format->id == format::f16::id ? table_precision::float16
+                                                                          : table_precision::float32;
     w->head = b.has(n.head) ? b.matrix(n.head, d.vocabulary, d.width) : w->embedding;
     w->final_norm = b.norm(n.final_norm, d.width);
     const index_t P = d.per_layer_width;

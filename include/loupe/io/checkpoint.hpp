@@ -39,7 +39,8 @@ inline checkpoint open(const std::filesystem::path& path, executor& threads) {
     checkpoint c;
     c.path = path.string();
     std::error_code ignored;
-    if (!std::filesystem::exists(path, ignored)) throw error(fmt::format("{}: expected a .gguf file or a folder with config.json, found nothing there", c.path));
+    if (!std::filesystem::exists(path, ignored))
+        throw error(fmt::format("{}: expected a .gguf file or a folder with config.json, found nothing there", c.path));
     if (std::filesystem::is_directory(path, ignored)) {
         c.sizes = dimensions_from_config(path);
         const auto file = safetensors::open(path);
@@ -50,7 +51,9 @@ inline checkpoint open(const std::filesystem::path& path, executor& threads) {
                 break;
             }
         }
-        if (prefix.empty()) throw error(fmt::format("{}: expected a tensor model.embed_tokens.weight or model.language_model.embed_tokens.weight, found neither", c.path));
+        if (prefix.empty())
+            throw error(fmt::format(
+                "{}: expected a tensor model.embed_tokens.weight or model.language_model.embed_tokens.weight, found neither", c.path));
         c.weights = bind_weights(file.tensors(), c.path, safetensors_names(prefix, c.sizes.family == "gemma3"), c.sizes, threads);
         if (std::filesystem::exists(path / "tokenizer.json", ignored)) c.tokenizer = tokenizer::from_folder(path);
     } else {
@@ -65,8 +68,8 @@ inline checkpoint open(const std::filesystem::path& path, executor& threads) {
         }
     }
     if (c.tokenizer && c.tokenizer->size() > c.sizes.vocabulary) {
-        throw error(fmt::format("{}: expected a tokenizer of at most {} tokens, as many as the embedding has rows, found {}", c.path, c.sizes.vocabulary,
-                                c.tokenizer->size()));
+        throw error(fmt::format("{}: expected a tokenizer of at most {} tokens, as many as the embedding has rows, found {}", c.path,
+                                c.sizes.vocabulary, c.tokenizer->size()));
     }
     return c;
 }

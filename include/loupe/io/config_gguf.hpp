@@ -21,11 +21,20 @@ class gguf_keys {
     bool has(const std::string& name) const { return file_.contains(prefix_ + name); }
     index_t integer(const std::string& name, std::optional<index_t> otherwise, index_t lowest, index_t highest) const {
         const auto value = file_.integer(prefix_ + name);
+        if (!value) refuse_if_there(name, "an integer");
         if (!value && !otherwise) throw error(fmt::format("{}: expected a key {}{}, found none", file_.path, prefix_, name));
         return in_range(name, value ? *value : *otherwise, lowest, highest);
     }
-    double number(const std::string& name, double otherwise) const { return file_.number(prefix_ + name).value_or(otherwise); }
-    const std::string* text(const std::string& name) const { return file_.text(prefix_ + name); }
+    double number(const std::string& name, double otherwise) const {
+        const auto value = file_.number(prefix_ + name);
+        if (!value) refuse_if_there(name, "a number");
+        return value.value_or(otherwise);
+    }
+    const std::string* text(const std::string& name) const {
+        const auto* value = file_.text(prefix_ + name);
+        if (value == nullptr) refuse_if_there(name, "a string");
+        return value;
+    }
     std::vector<index_t> per_block(const std::string& name, index_t blocks, index_t lowest, index_t highest) const {
         auto values = file_.per_layer(prefix_ + name, blocks);
         for (const index_t v : values) in_range(name, v, lowest, highest);
@@ -33,9 +42,15 @@ class gguf_keys {
     }
 
   private:
+    /// A key of another type must not pass for one that is missing.
+    void refuse_if_there(const std::string& name, const char* expected) const {
+        if (!has(name)) return;
+        throw error(fmt::format("{}: {}{}: expected {}, found {}", file_.path, prefix_, name, expected, file_.type_of(prefix_ + name)));
+    }
     index_t in_range(const std::string& name, index_t value, index_t lowest, index_t highest) const {
         if (value < lowest || value > highest) {
-            throw error(fmt::format("{}: {}{}: expected an integer between {} and {}, found {}", file_.path, prefix_, name, lowest, highest, value));
+            throw error(fmt::format("{}: {}{}: expected an integer between {} and {}, found {}", file_.path, prefix_, name, lowest, highest,
+                                    value));
         }
         return value;
     }
@@ -84,12 +99,15 @@ inline dimensions dimensions_from_gguf(const gguf& file) {
     const auto* tokens = file.texts("tokenizer.ggml.tokens");
     const tensor* embedding = file.find("token_embd.weight");
     if (embedding == nullptr) throw error(fmt::format("{}: expected a tensor token_embd.weight, found none", file.path));
-    d.vocabulary = k.integer("vocab_size", tokens != nullptr && !tokens->empty() ? static_cast<index_t>(tokens->size()) : embedding->shape.front(), 1,
-                             detail::most_vocabulary);
+    d.vocabulary =
+        k.integer("vocab_size", tokens != nullptr && !tokens->empty() ? static_cast<index_t>(tokens->size()) : embedding->shape.front(), 1,
+                  detail::most_vocabulary);
 
     const auto heads = k.per_block("attention.head_count", blocks, 1, 4096);
     for (const index_t h : heads) {
-        if (h != heads.front()) throw error(fmt::format("{}: attention.head_count: expected one number for all blocks, found {} and {}", file.path, heads.front(), h));
+        if (h != heads.front())
+            throw error(
+                fmt::format("{}: attention.head_count: expected one number for all blocks, found {} and {}", file.path, heads.front(), h));
     }
     d.heads = heads.front();
     const auto kv_heads = k.has("attention.head_count_kv") ? k.per_block("attention.head_count_kv", blocks, 1, 4096) : heads;

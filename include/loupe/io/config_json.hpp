@@ -50,7 +50,8 @@ class config_fields {
             return *otherwise;
         }
         const std::string range = fmt::format("an integer between {} and {}", lowest, highest);
-        if (!value->is_number_integer() || (value->is_number_unsigned() && value->get<std::uint64_t>() > static_cast<std::uint64_t>(highest)) ||
+        if (!value->is_number_integer() ||
+            (value->is_number_unsigned() && value->get<std::uint64_t>() > static_cast<std::uint64_t>(highest)) ||
             value->get<index_t>() < lowest || value->get<index_t>() > highest) {
             refuse(name, range, *value);
         }
@@ -84,7 +85,8 @@ class config_fields {
     std::optional<std::vector<bool>> layer_types(const std::string& name, index_t blocks) const {
         const auto* value = at(name);
         if (value == nullptr) return std::nullopt;
-        if (!value->is_array() || static_cast<index_t>(value->size()) != blocks) refuse(name, fmt::format("a list of {} layer types", blocks), *value);
+        if (!value->is_array() || static_cast<index_t>(value->size()) != blocks)
+            refuse(name, fmt::format("a list of {} layer types", blocks), *value);
         std::vector<bool> full;
         for (const auto& type : *value) {
             if (type != "sliding_attention" && type != "full_attention") refuse(name, "\"sliding_attention\" or \"full_attention\"", type);
@@ -233,11 +235,13 @@ inline dimensions dimensions_from_config(const std::filesystem::path& folder) {
     } else if (type == "gemma3" || type == "gemma3_text") {
         d = detail::gemma3_from_config(inner);
     } else {
-        throw error(fmt::format("{}: model_type: expected gemma4, gemma4_text, gemma4_unified, gemma3 or gemma3_text, found \"{}\"", path.string(), type));
+        throw error(fmt::format("{}: model_type: expected gemma4, gemma4_text, gemma4_unified, gemma3 or gemma3_text, found \"{}\"",
+                                path.string(), type));
     }
     if (nested) {
         for (const char* name : {"image_token_id", "audio_token_id", "video_token_id"}) {
-            if (outer.has(name)) d.placeholders.push_back(static_cast<token_id>(outer.integer(name, std::nullopt, 0, detail::most_vocabulary)));
+            if (outer.has(name))
+                d.placeholders.push_back(static_cast<token_id>(outer.integer(name, std::nullopt, 0, detail::most_vocabulary)));
         }
     }
     check_sizes(d, path.string());

@@ -37,8 +37,8 @@ void for_each_matrix(Weights& w, F&& f) {
 
 } // namespace detail
 
-/// Weights as the policy wants them: the same object for weights::as_stored, otherwise a copy of the matrices in the policy's format. Router and
-/// per-layer projection stay as they are. An error names the matrix whose width the format's blocks do not divide.
+/// Weights as the policy wants them: the same object for weights::as_stored, otherwise a copy of the matrices in the policy's format.
+/// Router and per-layer projection stay as they are. An error names the matrix whose width the format's blocks do not divide.
 template <is::weights Policy>
 std::shared_ptr<const decoder_weights> prepare_weights(std::shared_ptr<const decoder_weights> stored, executor& threads) {
     if constexpr (!Policy::enabled) {
@@ -52,8 +52,8 @@ std::shared_ptr<const decoder_weights> prepare_weights(std::shared_ptr<const dec
             const std::string_view kind = name;
             if (!m.exists() || kind == "router" || kind == "per-layer projection") return;
             if (m.width % target.length != 0) {
-                throw error(fmt::format("requantise to {}: expected rows of a multiple of {} weights, found {} in a matrix ({})", target.name, target.length,
-                                        m.width, name));
+                throw error(fmt::format("requantise to {}: expected rows of a multiple of {} weights, found {} in a matrix ({})",
+                                        target.name, target.length, m.width, name));
             }
             auto& bytes = done[m.data];
             if (!bytes) {
@@ -85,8 +85,8 @@ inline index_t bytes_of(const decoder_weights& w) {
     index_t values = static_cast<index_t>(w.final_norm.size() + w.per_layer_norm.size());
     for (const block_weights& b : w.block) {
         for (const gain* g : {&b.input_norm, &b.attention_norm, &b.mlp_input_norm, &b.mlp_norm, &b.attention.q_norm, &b.attention.k_norm,
-                              &b.experts.router_scale, &b.experts.expert_scale, &b.experts.input_norm, &b.experts.dense_norm, &b.experts.experts_norm,
-                              &b.per_layer.norm}) {
+                              &b.experts.router_scale, &b.experts.expert_scale, &b.experts.input_norm, &b.experts.dense_norm,
+                              &b.experts.experts_norm, &b.per_layer.norm}) {
             values += static_cast<index_t>(g->size());
         }
         ++values; // the scalar

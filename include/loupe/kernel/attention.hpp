@@ -12,8 +12,8 @@ namespace loupe::kernel {
 namespace detail {
 
 template <int M>
-inline void score_heads(const float* q, index_t q_stride, const float* keys, index_t key_stride, std::span<const index_t> rows, index_t width,
-                        matrix_view<float> scores, index_t head) {
+inline void score_heads(const float* q, index_t q_stride, const float* keys, index_t key_stride, std::span<const index_t> rows,
+                        index_t width, matrix_view<float> scores, index_t head) {
     std::array<const float*, M> qs;
     for (int m = 0; m < M; ++m) qs[m] = q + (head + m) * q_stride;
     const auto n = static_cast<index_t>(rows.size());

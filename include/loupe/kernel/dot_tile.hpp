@@ -8,10 +8,11 @@
 
 namespace loupe::kernel {
 
-/// out[m · stride + n] = Σ_k x[m][k] · w[n][k], for N = 4 or 1. A pair's sum is built in the same order whatever M and N are, so a token's result
-/// does not depend on how many others are computed beside it.
+/// out[m · stride + n] = Σ_k x[m][k] · w[n][k], for N = 4 or 1. A pair's sum is built in the same order whatever M and N are, so a token's
+/// result does not depend on how many others are computed beside it.
 template <int M, int N>
-inline void dot_tile(const std::array<const float*, M>& x, const std::array<const float*, N>& w, index_t width, float* out, index_t stride) {
+inline void dot_tile(const std::array<const float*, M>& x, const std::array<const float*, N>& w, index_t width, float* out,
+                     index_t stride) {
     static_assert(N == 4 || N == 1);
     using simd::floats;
     // Unrolled whatever the optimisation level: an accumulator that is not in a register costs more than the arithmetic.

@@ -12,8 +12,8 @@
 
 namespace loupe::kernel {
 
-/// x = f(batch of x, index of its first element), batch by batch. The rest goes through the same instructions, so an element's value does not
-/// depend on where it stands.
+/// x = f(batch of x, index of its first element), batch by batch. The rest goes through the same instructions, so an element's value does
+/// not depend on where it stands.
 template <class F>
 inline void for_batches(std::span<float> x, F&& f) {
     using simd::floats;
@@ -58,7 +58,8 @@ inline void add(std::span<float> x, std::span<const float> y, float factor = 1.0
     const auto n = static_cast<index_t>(x.size());
     index_t i = 0;
     for (; i + simd::width <= n; i += simd::width) {
-        xsimd::fma(floats(factor), floats::load_unaligned(y.data() + i), floats::load_unaligned(x.data() + i)).store_unaligned(x.data() + i);
+        xsimd::fma(floats(factor), floats::load_unaligned(y.data() + i), floats::load_unaligned(x.data() + i))
+            .store_unaligned(x.data() + i);
     }
     for (; i < n; ++i) x[i] += factor * y[i];
 }

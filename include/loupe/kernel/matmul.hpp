@@ -45,24 +45,26 @@ inline void tile_row(matrix_view<const float> x, index_t t, const float* w, inde
 }
 
 template <int... Ms>
-inline void tile_rest(index_t tokens, std::integer_sequence<int, Ms...>, matrix_view<const float> x, index_t t, const float* w, index_t rows,
-                      index_t width, float* y, index_t y_stride) {
+inline void tile_rest(index_t tokens, std::integer_sequence<int, Ms...>, matrix_view<const float> x, index_t t, const float* w,
+                      index_t rows, index_t width, float* y, index_t y_stride) {
     (void)((tokens == Ms + 1 && (tile_row<Ms + 1>(x, t, w, rows, width, y, y_stride), true)) || ...);
 }
 
 } // namespace detail
 
-/// y[t, n] = Σ_k x[t, k] · w[n, k]; x is [tokens, width], y [tokens, rows]. Weight rows are decoded to float a panel at a time and used for all
-/// tokens before the next panel. Every element of y is the same whatever the number of tokens and threads.
+/// y[t, n] = Σ_k x[t, k] · w[n, k]; x is [tokens, width], y [tokens, rows]. Weight rows are decoded to float a panel at a time and used for
+/// all tokens before the next panel. Every element of y is the same whatever the number of tokens and threads.
 inline void matmul(const weight_view& w, matrix_view<const float> x, matrix_view<float> y, executor& threads) {
     // A panel stays in the second-level cache while all tokens pass over it.
     const index_t panel = std::clamp<index_t>(32768 / std::max<index_t>(1, w.width), 2 * tile_w, 64);
+    // Floats are used where they lie, unless a file put them on an odd address.
+    const bool in_place = w.format->id == 0 && reinterpret_cast<std::uintptr_t>(w.data) % alignof(float) == 0;
     threads.for_ranges(w.rows, panel, [&](index_t first, index_t last) {
         thread_local scratch<float> buffer;
         for (; first < last; first += panel) {
             const index_t rows = std::min(panel, last - first);
             const float* decoded = reinterpret_cast<const float*>(w.data + first * w.row_bytes());
-            if (w.format->id != 0) { // everything but float itself
+            if (!in_place) {
                 const std::span<float> out = buffer.take(rows * w.width);
                 for (index_t r = 0; r < rows; ++r) w.decode_row(first + r, out.data() + r * w.width);
                 decoded = out.data();

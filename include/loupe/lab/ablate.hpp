@@ -27,7 +27,8 @@ std::vector<double> by_document(const corpus& text, const std::vector<token_figu
     return sums;
 }
 
-inline void summarise_text(const corpus& text, const measured& stock, const measured& m, const bootstrap& draws, index_t threads, variant_result& out) {
+inline void summarise_text(const corpus& text, const measured& stock, const measured& m, const bootstrap& draws, index_t threads,
+                           variant_result& out) {
     const auto count = by_document(text, m.text, [](const token_figure&) { return 1.0; });
     const auto nll = by_document(text, m.text, [](const token_figure& f) { return f.nll; });
     const auto stock_nll = by_document(text, stock.text, [](const token_figure& f) { return f.nll; });
@@ -38,7 +39,8 @@ inline void summarise_text(const corpus& text, const measured& stock, const meas
     out.mean_kl = draws.ratio_of_sums(by_document(text, m.text, [](const token_figure& f) { return f.kl; }), count);
     out.top1_agreement = draws.ratio_of_sums(by_document(text, m.text, [](const token_figure& f) { return f.agrees ? 1.0 : 0.0; }), count);
     const auto tokens = static_cast<double>(text.tokens);
-    out.top1_accuracy = static_cast<double>(std::count_if(m.text.begin(), m.text.end(), [](const token_figure& f) { return f.right; })) / tokens;
+    out.top1_accuracy =
+        static_cast<double>(std::count_if(m.text.begin(), m.text.end(), [](const token_figure& f) { return f.right; })) / tokens;
     out.bits_per_byte = std::accumulate(nll.begin(), nll.end(), 0.0) / std::log(2.0) / static_cast<double>(text.bytes);
     out.tokens_per_second = m.seconds > 0 ? tokens * static_cast<double>(threads) / m.seconds : 0;
 }
@@ -92,9 +94,10 @@ inline double standard_error(const corpus& text, const measured& m) {
                                   detail::by_document(text, m.text, [](const token_figure&) { return 1.0; }));
 }
 
-/// What measured figures say of every subject. Intervals are 95 % percentile bootstrap intervals over documents, paired with the first subject.
-inline report summarise(const std::vector<subject>& subjects, const std::vector<measured>& figures, const corpus* text, const task_set* tasks,
-                        index_t threads) {
+/// What measured figures say of every subject. Intervals are 95 % percentile bootstrap intervals over documents, paired with the first
+/// subject.
+inline report summarise(const std::vector<subject>& subjects, const std::vector<measured>& figures, const corpus* text,
+                        const task_set* tasks, index_t threads) {
     report r;
     r.threads = threads;
     r.machine = machine_text();
@@ -119,8 +122,8 @@ inline report summarise(const std::vector<subject>& subjects, const std::vector<
     return r;
 }
 
-/// Measures subjects, the first of which is the stock model, on a text and on tasks (either may be null, not both), and compares them with it
-/// (paired and clustered: Miller 2411.00640).
+/// Measures subjects, the first of which is the stock model, on a text and on tasks (either may be null, not both), and compares them with
+/// it (paired and clustered: Miller 2411.00640).
 inline report ablate(const std::vector<subject>& subjects, const corpus* text, const task_set* tasks, index_t threads) {
     if (subjects.empty() || (text == nullptr && tasks == nullptr)) throw error("ablate: expected at least one model, and a text or tasks");
     const auto start = std::chrono::steady_clock::now();

@@ -18,9 +18,9 @@ namespace loupe::lab {
 
 /// A stretch of a text: BOS, then tokens that are each predicted once.
 struct segment {
-    std::vector<token_id> ids;      ///< BOS first
-    std::vector<index_t> document;  ///< of every token but BOS
-    index_t first = 0;              ///< number of the first token in the whole text
+    std::vector<token_id> ids;     ///< BOS first
+    std::vector<index_t> document; ///< of every token but BOS
+    index_t first = 0;             ///< number of the first token in the whole text
 };
 
 /// A text cut into segments without overlap.
@@ -37,14 +37,15 @@ struct corpus {
 inline std::string read_text(const std::filesystem::path& path) {
     std::ifstream in(path, std::ios::binary);
     std::error_code ignored;
-    if (!in || std::filesystem::is_directory(path, ignored)) throw error(fmt::format("{}: expected a text file, found none that can be read", path.string()));
+    if (!in || std::filesystem::is_directory(path, ignored))
+        throw error(fmt::format("{}: expected a text file, found none that can be read", path.string()));
     std::string text{std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>()};
     if (text.empty()) throw error(fmt::format("{}: expected a text, found an empty file", path.string()));
     return text;
 }
 
-/// Cuts a text: every segment holds BOS and at most context − 1 tokens, the last one what is left. Documents (the clusters of all intervals) are
-/// separated by blank lines; a text without blank lines has one document for each segment.
+/// Cuts a text: every segment holds BOS and at most context − 1 tokens, the last one what is left. Documents (the clusters of all
+/// intervals) are separated by blank lines; a text without blank lines has one document for each segment.
 inline corpus cut_text(const io::tokenizer& tokens, const std::string& text, std::string name, index_t context) {
     if (context < 2) throw error(fmt::format("context: expected at least 2 tokens, found {}", context));
     corpus c;
@@ -86,8 +87,8 @@ inline corpus cut_text(const io::tokenizer& tokens, const std::string& text, std
 /// One task as tokens.
 struct task_item {
     index_t kind = 0;
-    std::vector<token_id> ids;      ///< BOS first, at most 512 in all
-    std::vector<index_t> span;      ///< of every token but BOS: number of the answer it belongs to, or −1
+    std::vector<token_id> ids; ///< BOS first, at most 512 in all
+    std::vector<index_t> span; ///< of every token but BOS: number of the answer it belongs to, or −1
     index_t spans = 0;
 };
 
@@ -118,7 +119,8 @@ inline task_set encode_tasks(const io::tokenizer& tokens, const std::filesystem:
         item.span = span_of_tokens(t, ranges);
         item.spans = static_cast<index_t>(t.spans.size());
         if (static_cast<index_t>(item.ids.size()) > longest) {
-            throw error(fmt::format("{}: expected texts of at most {} tokens with BOS, found one of {}", set.name, longest, item.ids.size()));
+            throw error(
+                fmt::format("{}: expected texts of at most {} tokens with BOS, found one of {}", set.name, longest, item.ids.size()));
         }
         set.items.push_back(std::move(item));
     }

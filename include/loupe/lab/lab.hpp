@@ -9,11 +9,11 @@
 
 namespace loupe::lab {
 
-/// Compares compositions with a base: `ablate<base, nope, lean>(file, &text, &tasks)`. Variants are named by what differs. A variant that is the base does
-/// not compile.
+/// Compares compositions with a base: `ablate<base, nope, lean>(file, &text, &tasks)`. Variants are named by what differs. A variant that
+/// is the base does not compile.
 template <is::model Base, is::model... Variants>
-    requires(sizeof...(Variants) > 0) && (!std::same_as<Base, Variants> && ...)
-report ablate(const io::checkpoint& file, const corpus* text, const task_set* tasks = nullptr, index_t threads = 0) {
+requires(sizeof...(Variants) > 0) && (!std::same_as<Base, Variants> && ...) report
+    ablate(const io::checkpoint& file, const corpus* text, const task_set* tasks = nullptr, index_t threads = 0) {
     executor team(threads);
     std::vector<subject> subjects;
     subjects.push_back(make_subject<Base, Base>("stock", "as trained", file, team));

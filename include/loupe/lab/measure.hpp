@@ -13,17 +13,17 @@ namespace loupe::lab {
 
 /// What a model made of one token.
 struct token_figure {
-    float nll = 0;           ///< nats
-    float kl = 0;            ///< KL(first subject ‖ this one), nats
-    bool right = false;      ///< the most likely token is the right one
-    bool agrees = false;     ///< the most likely token is the first subject's
+    float nll = 0;       ///< nats
+    float kl = 0;        ///< KL(first subject ‖ this one), nats
+    bool right = false;  ///< the most likely token is the right one
+    bool agrees = false; ///< the most likely token is the first subject's
 };
 
 /// Figures of one subject.
 struct measured {
-    std::vector<token_figure> text;                 ///< one per token of the corpus
-    std::vector<std::vector<token_figure>> tasks;   ///< one per item, one per token but BOS; only tokens of answers are filled in
-    double seconds = 0;                             ///< spent on the text by one thread at a time
+    std::vector<token_figure> text;               ///< one per token of the corpus
+    std::vector<std::vector<token_figure>> tasks; ///< one per item, one per token but BOS; only tokens of answers are filled in
+    double seconds = 0;                           ///< spent on the text by one thread at a time
 };
 
 namespace detail {
@@ -76,10 +76,9 @@ inline double seconds_since(std::chrono::steady_clock::time_point start) {
     return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
-/// Runs every subject on `ids`; for each wanted row r (which predicts ids[r + 1]) calls keep(subject, index among rows, figure), and tick(n) when n
-/// more rows of a subject are done.
-/// All models read the sequence first; then the heads go over it a few rows at a time, so that logits of a large vocabulary never exist for all
-/// rows, and the first subject's are made once for all comparisons.
+/// Runs every subject on `ids`; for each wanted row r (which predicts ids[r + 1]) calls keep(subject, index among rows, figure), and
+/// tick(n) when n more rows of a subject are done. All models read the sequence first; then the heads go over it a few rows at a time, so
+/// that logits of a large vocabulary never exist for all rows, and the first subject's are made once for all comparisons.
 template <class Keep, class Tick>
 void compare(const std::vector<subject>& subjects, worker& w, std::span<const token_id> ids, std::span<const index_t> rows, Keep&& keep,
              Tick&& tick) {
@@ -127,8 +126,8 @@ void compare(const std::vector<subject>& subjects, worker& w, std::span<const to
 
 } // namespace detail
 
-/// Measures all subjects (the first is the stock model) on a text and on tasks; either may be null. `threads` sequences run side by side, each by
-/// one thread, so the figures do not depend on their number.
+/// Measures all subjects (the first is the stock model) on a text and on tasks; either may be null. `threads` sequences run side by side,
+/// each by one thread, so the figures do not depend on their number.
 inline std::vector<measured> measure(const std::vector<subject>& subjects, const corpus* text, const task_set* tasks, index_t threads) {
     std::vector<measured> out(subjects.size());
     executor team(threads);
@@ -143,9 +142,12 @@ inline std::vector<measured> measure(const std::vector<subject>& subjects, const
                 const segment& s = text->segments[static_cast<std::size_t>(i)];
                 std::vector<index_t> rows(s.document.size());
                 for (std::size_t r = 0; r < rows.size(); ++r) rows[r] = static_cast<index_t>(r);
-                detail::compare(subjects, *w, s.ids, rows, [&](std::size_t subject, index_t r, const token_figure& f) {
-                    out[subject].text[static_cast<std::size_t>(s.first + r)] = f;
-                }, [&](index_t n) { bar.advance(n); });
+                detail::compare(
+                    subjects, *w, s.ids, rows,
+                    [&](std::size_t subject, index_t r, const token_figure& f) {
+                        out[subject].text[static_cast<std::size_t>(s.first + r)] = f;
+                    },
+                    [&](index_t n) { bar.advance(n); });
             }
             pool.give_back(std::move(w));
         });
@@ -164,9 +166,12 @@ inline std::vector<measured> measure(const std::vector<subject>& subjects, const
                     if (item.span[t] >= 0) rows.push_back(static_cast<index_t>(t));
                 }
                 for (measured& m : out) m.tasks[static_cast<std::size_t>(i)].resize(item.span.size());
-                detail::compare(subjects, *w, item.ids, rows, [&](std::size_t subject, index_t r, const token_figure& f) {
-                    out[subject].tasks[static_cast<std::size_t>(i)][static_cast<std::size_t>(rows[static_cast<std::size_t>(r)])] = f;
-                }, [](index_t) {});
+                detail::compare(
+                    subjects, *w, item.ids, rows,
+                    [&](std::size_t subject, index_t r, const token_figure& f) {
+                        out[subject].tasks[static_cast<std::size_t>(i)][static_cast<std::size_t>(rows[static_cast<std::size_t>(r)])] = f;
+                    },
+                    [](index_t) {});
                 bar.advance(passes);
             }
             pool.give_back(std::move(w));

@@ -16,7 +16,8 @@ namespace loupe::lab {
 class session {
   public:
     virtual ~session() = default;
-    /// Hidden states of the wanted tokens (rising numbers) of a sequence that starts anew: [wanted, width], valid until the runtime's next use.
+    /// Hidden states of the wanted tokens (rising numbers) of a sequence that starts anew: [wanted, width], valid until the runtime's next
+    /// use.
     virtual matrix_view<const float> hidden(std::span<const token_id> ids, std::span<const index_t> wanted, runtime& on) = 0;
     /// Logits of rows of hidden states: [rows, vocabulary].
     virtual void logits(matrix_view<const float> hidden, runtime& on, matrix_view<float> out) = 0;

@@ -21,7 +21,9 @@ class stack_session final : public session {
         sequence_.rewind(0);
         return model_->forward(sequence_, ids, on, {}, wanted);
     }
-    void logits(matrix_view<const float> hidden, runtime& on, matrix_view<float> out) override { model_->logits(sequence_, hidden, on, out); }
+    void logits(matrix_view<const float> hidden, runtime& on, matrix_view<float> out) override {
+        model_->logits(sequence_, hidden, on, out);
+    }
 };
 
 } // namespace detail

@@ -34,10 +34,11 @@ struct visible_keys {
     std::vector<index_t> rows, positions;
 };
 
-/// Lists what `query` sees below position `end`, in order of position. Positions after the query are only offered inside its image, or by a mask
-/// that looks ahead.
+/// Lists what `query` sees below position `end`, in order of position. `image_end` is one past the image that the query lies in, 0 for
+/// text.
 template <class Mask, class Kv, bool Prunes>
-inline void list_visible(index_t query, index_t end, mask_sizes sizes, const kv_cache& cache, const pruning_state* pruning, visible_keys& out) {
+inline void list_visible(index_t query, index_t end, index_t image_end, mask_sizes sizes, const kv_cache& cache,
+                         const pruning_state* pruning, visible_keys& out) {
     out.rows.clear();
     out.positions.clear();
     const index_t reach = Mask::reach(sizes);
@@ -45,7 +46,7 @@ inline void list_visible(index_t query, index_t end, mask_sizes sizes, const kv_
     const auto consider = [&](index_t begin, index_t end) {
         for (index_t key = begin; key < end; ++key) {
             // What lies ahead inside the query's image is visible whatever a causal mask says.
-            if (!Mask::sees(query, key, sizes) && !(key > query && !Mask::looks_ahead)) continue;
+            if (!Mask::sees(query, key, sizes) && !(key > query && key < image_end)) continue;
             if (!kv::keeps<Kv>(query, key)) continue;
             if constexpr (Prunes) {
                 if (pruning != nullptr && !pruning->sees(query, key)) continue;
@@ -64,7 +65,8 @@ inline void list_visible(index_t query, index_t end, mask_sizes sizes, const kv_
 }
 
 /// The parts are values of slots; OwnsKv is false for a block that reads another block's keys and values.
-template <class Mask, class Kv, class QNorm, class KNorm, class VNorm, class SoftCap, bool ValueFromKey, bool OwnsKv, bool Prunes, class Probe>
+template <class Mask, class Kv, class QNorm, class KNorm, class VNorm, class SoftCap, bool ValueFromKey, bool OwnsKv, bool Prunes,
+          class Probe>
 struct attention_layer {
     using probe_type = Probe;
     static constexpr bool owns_kv = OwnsKv;
@@ -73,9 +75,10 @@ struct attention_layer {
     attention_sizes sizes;
 
     /// x: [tokens, width] after the block's first norm; out: [tokens, width]. `cache` is the block's own, or its donor's.
-    /// `pruning` is null before the first block that prunes; `observe` says that this block's probabilities are added to what every key received, which decides what is pruned behind it.
-    void operator()(context& c, rope_table& rope, matrix_view<const float> x, kv_cache& cache, pruning_state* pruning, bool observe, Probe& probe,
-                    matrix_view<float> out) const {
+    /// `pruning` is null before the first block that prunes; `observe` says that this block's probabilities are added to what every key
+    /// received, which decides what is pruned behind it.
+    void operator()(context& c, rope_table& rope, matrix_view<const float> x, kv_cache& cache, pruning_state* pruning, bool observe,
+                    Probe& probe, matrix_view<float> out) const {
         const index_t q_width = sizes.heads * sizes.head_width, kv_width = sizes.kv_heads * sizes.head_width;
         const auto q = c.memory.q.take(c.tokens, q_width);
         kernel::matmul(weights->q, x, q, c.threads);
@@ -127,8 +130,10 @@ struct attention_layer {
                 const index_t query = c.position_of(t);
                 index_t end = query + 1;
                 if constexpr (Mask::looks_ahead) end = c.position + static_cast<index_t>(c.ids.size());
-                if (sizes.images_see_themselves && !c.image_end.empty()) end = std::max(end, c.image_end[static_cast<std::size_t>(c.in_chunk(t))]);
-                list_visible<Mask, Kv, Prunes>(query, end, sizes.mask, cache, pruning, visible);
+                index_t image_end = 0;
+                if (sizes.images_see_themselves && !c.image_end.empty()) image_end = c.image_end[static_cast<std::size_t>(c.in_chunk(t))];
+                end = std::max(end, image_end);
+                list_visible<Mask, Kv, Prunes>(query, end, image_end, sizes.mask, cache, pruning, visible);
                 const auto n = static_cast<index_t>(visible.rows.size());
                 const auto scores = memory.take(sizes.heads, n);
                 for (index_t g = 0; g < sizes.kv_heads; ++g) {

@@ -80,10 +80,11 @@ class rope_table {
 struct context {
     executor& threads;
     workspace& memory;
-    index_t position;                   ///< of the chunk's first token
-    index_t tokens;                     ///< rows of the residual stream: the chunk's tokens, or those of them that are still wanted
-    std::span<const token_id> ids;      ///< of the whole chunk
-    std::span<const index_t> image_end; ///< of the whole chunk: one past the last position of the image a token lies in, 0 for text; empty without images
+    index_t position;              ///< of the chunk's first token
+    index_t tokens;                ///< rows of the residual stream: the chunk's tokens, or those of them that are still wanted
+    std::span<const token_id> ids; ///< of the whole chunk
+    std::span<const index_t>
+        image_end; ///< of the whole chunk: one past the last position of the image a token lies in, 0 for text; empty without images
     rope_table& rope_sliding;
     rope_table& rope_full;
     float epsilon;

@@ -31,7 +31,8 @@ struct feed_forward_layer {
 
 /// Σ_e w_e · scale_e · expert_e(u) over the experts a router chose, expert_e being a gated feed-forward layer.
 ///
-///   scores = W_r · (rms(r) ⊙ router_scale · width^(−1/2)), r the residual stream, u = norm_2(r)     (transformers, Gemma4TextRouter, -Experts)
+///   scores = W_r · (rms(r) ⊙ router_scale · width^(−1/2)), r the residual stream, u = norm_2(r)     (transformers, Gemma4TextRouter,
+///   -Experts)
 template <class Router, class ExpertsUsed, class Activation, class Probe>
 struct experts_layer {
     const expert_weights* weights;
@@ -121,7 +122,8 @@ struct dense_sublayer {
     }
 };
 
-/// x += post(post_1(feed_forward(rms(x))) + post_2(experts(x)))              (two branches, each under a norm of its own, joined under a third)
+/// x += post(post_1(feed_forward(rms(x))) + post_2(experts(x)))              (two branches, each under a norm of its own, joined under a
+/// third)
 template <class Router, class ExpertsUsed, bool DenseBranch, class Activation, class PostNorm, class Probe>
 struct experts_sublayer {
     const block_weights* weights;

@@ -8,10 +8,11 @@
 
 namespace loupe {
 
-/// Rows of keys (after norm and rope) and of values (after norm), each [kv heads · D]. Either grows with the sequence, or keeps the first `sinks`
-/// positions and a ring of the last ones: then position p ≥ sinks lies in row sinks + (p − sinks) mod ring.
+/// Rows of keys (after norm and rope) and of values (after norm), each [kv heads · D]. Either grows with the sequence, or keeps the first
+/// `sinks` positions and a ring of the last ones: then position p ≥ sinks lies in row sinks + (p − sinks) mod ring.
 class kv_cache {
     index_t width_ = 0, sinks_ = 0, reach_ = 0, ring_ = 0, rows_ = 0;
+    index_t oldest_ = 0; ///< first position beyond the sinks that has not been overwritten; a rewind brings nothing back
     aligned_vector<float> keys_, values_;
 
     void resize(index_t rows) {
@@ -27,9 +28,7 @@ class kv_cache {
 
     index_t width() const { return width_; }
     /// Row of a position that is held.
-    index_t row(index_t position) const {
-        return ring_ == 0 || position < sinks_ ? position : sinks_ + (position - sinks_) % ring_;
-    }
+    index_t row(index_t position) const { return ring_ == 0 || position < sinks_ ? position : sinks_ + (position - sinks_) % ring_; }
     float* key(index_t position) { return keys_.data() + row(position) * width_; }
     float* value(index_t position) { return values_.data() + row(position) * width_; }
     const float* keys() const { return keys_.data(); }
@@ -42,25 +41,30 @@ class kv_cache {
             if (length + count > rows_) resize(std::max(length + count, rows_ + rows_ / 2));
             return;
         }
+        if (length == 0) oldest_ = 0;
         const index_t needed = reach_ - 1 + count;
-        if (needed <= ring_) return;
-        // A larger chunk than ever before: lay the held positions out anew in a larger ring.
+        if (needed > ring_) enlarge(needed, length);
+        oldest_ = std::max(oldest_, length + count - ring_);
+    }
+
+    /// The first position beyond the sinks that is still held.
+    index_t oldest() const { return reach_ == 0 ? 0 : std::max(sinks_, oldest_); }
+    /// Whether a query at `position` finds all it may see.
+    bool can_rewind(index_t position) const { return reach_ == 0 || std::max(sinks_, position - reach_ + 1) >= oldest_; }
+
+  private:
+    /// A larger chunk than ever before: lays the held positions out anew in a larger ring.
+    void enlarge(index_t ring, index_t length) {
         kv_cache larger(width_, sinks_, reach_);
-        larger.ring_ = needed;
-        larger.resize(sinks_ + needed);
+        larger.ring_ = ring;
+        larger.oldest_ = oldest_;
+        larger.resize(sinks_ + ring);
         for (index_t p = 0; p < length; ++p) {
-            if (p >= sinks_ && p < oldest(length)) continue;
+            if (p >= sinks_ && p < std::max(oldest_, length - ring)) continue;
             std::copy_n(key(p), width_, larger.key(p));
             std::copy_n(value(p), width_, larger.value(p));
         }
         *this = std::move(larger);
-    }
-
-    /// The first position beyond the sinks that is still held when `length` positions have been written.
-    index_t oldest(index_t length) const { return reach_ == 0 ? 0 : std::max<index_t>(0, std::max(sinks_, length - ring_)); }
-    /// Whether a query at `position` finds all it may see although `length` positions have been written.
-    bool can_rewind(index_t position, index_t length) const {
-        return reach_ == 0 || length <= sinks_ + ring_ || std::max(sinks_, position - reach_ + 1) >= length - ring_;
     }
 };
 

@@ -14,7 +14,7 @@ namespace loupe {
 template <class PerLayerInput, class Probe>
 struct per_layer_inputs_layer {
     const decoder_weights* weights;
-    index_t width = 0;           ///< P
+    index_t width = 0;                      ///< P
     std::span<const token_id> placeholders; ///< ids of image and audio tokens: they read row 0 of the table
 
     /// x: [tokens, model width], the scaled embeddings.

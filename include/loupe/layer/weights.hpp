@@ -2,6 +2,7 @@
 #pragma once
 
 #include <loupe/kernel/matmul.hpp>
+#include <loupe/policy/scale.hpp>
 
 #include <memory>
 #include <vector>
@@ -39,10 +40,10 @@ struct feed_forward_weights {
 };
 
 struct expert_weights {
-    weight_matrix router;                   ///< [experts, width]
-    gain router_scale;                      ///< [width]
-    std::vector<float> expert_scale;        ///< [experts]
-    expert_matrices gate, up, down;         ///< per expert [expert width, width] twice, [width, expert width]
+    weight_matrix router;                      ///< [experts, width]
+    gain router_scale;                         ///< [width]
+    std::vector<float> expert_scale;           ///< [experts]
+    expert_matrices gate, up, down;            ///< per expert [expert width, width] twice, [width, expert width]
     gain input_norm, dense_norm, experts_norm; ///< pre_feedforward_layernorm_2, post_feedforward_layernorm_1 and _2
 };
 
@@ -61,12 +62,13 @@ struct block_weights {
 };
 
 struct decoder_weights {
-    weight_matrix embedding;            ///< [vocabulary, width]
-    weight_matrix head;                 ///< the same unless the model has a head of its own
-    gain final_norm;                    ///< [width]
-    weight_matrix per_layer_table;      ///< [vocabulary, blocks·P]
-    weight_matrix per_layer_projection; ///< [blocks·P, width]
-    gain per_layer_norm;                ///< [P]
+    weight_matrix embedding;                                        ///< [vocabulary, width]
+    table_precision embedding_precision = table_precision::float32; ///< of the file's table, also when it has been requantised since
+    weight_matrix head;                                             ///< the same unless the model has a head of its own
+    gain final_norm;                                                ///< [width]
+    weight_matrix per_layer_table;                                  ///< [vocabulary, blocks·P]
+    weight_matrix per_layer_projection;                             ///< [blocks·P, width]
+    gain per_layer_norm;                                            ///< [P]
     std::vector<block_weights> block;
 };
 

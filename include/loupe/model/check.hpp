@@ -65,7 +65,8 @@ inline void check_sizes(const dimensions& d, const std::string& what) {
     for (index_t i = 0; i < d.blocks(); ++i) {
         const auto& b = d[i];
         const std::string where = "block " + std::to_string(i) + ": ";
-        if (b.head_width <= 0 || b.head_width % 2 != 0) refuse(where + "expected an even head width, found " + std::to_string(b.head_width));
+        if (b.head_width <= 0 || b.head_width % 2 != 0)
+            refuse(where + "expected an even head width, found " + std::to_string(b.head_width));
         if (b.kv_heads <= 0 || d.heads % b.kv_heads != 0) {
             refuse(where + "expected a number of key heads that divides the " + std::to_string(d.heads) + " query heads, found " +
                    std::to_string(b.kv_heads));
@@ -73,7 +74,8 @@ inline void check_sizes(const dimensions& d, const std::string& what) {
         if (b.mlp_width <= 0) refuse(where + "expected a positive feed-forward width, found " + std::to_string(b.mlp_width));
         index_t& seen = b.full ? head_width_full : head_width_sliding;
         if (seen != 0 && seen != b.head_width) {
-            refuse(where + "expected head width " + std::to_string(seen) + " as in earlier blocks of its kind, found " + std::to_string(b.head_width));
+            refuse(where + "expected head width " + std::to_string(seen) + " as in earlier blocks of its kind, found " +
+                   std::to_string(b.head_width));
         }
         seen = b.head_width;
         if (i > 0 && d[i - 1].shares_kv && !b.shares_kv) refuse(where + "expected shared keys and values, as in the block before it");
@@ -89,7 +91,9 @@ inline void check_card(const dimensions& d, const card& c, const std::string& wh
     std::string wrong;
     const auto same = [&](double found, double expected, const std::string& name) {
         if (found != expected) {
-            const auto text = [](double v) { return v == std::floor(v) && std::abs(v) < 1e15 ? std::to_string(static_cast<index_t>(v)) : std::to_string(v); };
+            const auto text = [](double v) {
+                return v == std::floor(v) && std::abs(v) < 1e15 ? std::to_string(static_cast<index_t>(v)) : std::to_string(v);
+            };
             wrong += (wrong.empty() ? "" : ", ") + name + ": expected " + text(expected) + ", found " + text(found);
         }
     };
@@ -133,8 +137,8 @@ void check_widths(const dimensions& d, const std::string& what) {
         for (index_t i = 0; i < d.blocks(); ++i) {
             const index_t expected = part_of<M, part::feed_forward>::width(c.mlp_width, i >= c.blocks - c.kv_shared_blocks);
             if (d[i].mlp_width != expected) {
-                throw error(what + ": feed-forward width of block " + std::to_string(i) + ": expected " + std::to_string(expected) + ", found " +
-                            std::to_string(d[i].mlp_width));
+                throw error(what + ": feed-forward width of block " + std::to_string(i) + ": expected " + std::to_string(expected) +
+                            ", found " + std::to_string(d[i].mlp_width));
             }
         }
     }

@@ -27,7 +27,9 @@ template <class Part, class T>
 T bound_to(const binding<Part, T>*);
 
 template <class M, class Part>
-concept has_part = requires(const M* m) { bound_to<Part>(m); };
+concept has_part = requires(const M* m) {
+    bound_to<Part>(m);
+};
 
 template <class M, class Part>
 using bound_type = decltype(bound_to<Part>(static_cast<const M*>(nullptr)));
@@ -41,7 +43,8 @@ template <class T>
 concept is_binding = requires {
     typename T::part;
     typename T::type;
-} && std::derived_from<T, binding<typename T::part, typename T::type>>;
+}
+&&std::derived_from<T, binding<typename T::part, typename T::type>>;
 
 // Replaces one binding, keeping the order: two ways to the same parts give the same type.
 template <class M, class B>
@@ -89,7 +92,7 @@ concept exchange_in = !std::same_as<detail::bound_type<M, typename B::part>, typ
 
 /// The type that model M has in the slot named by Part.
 template <is::model M, class Part>
-    requires detail::has_part<M, Part>
+requires detail::has_part<M, Part>
 using part_of = detail::bound_type<M, Part>;
 
 /// Whether two models have the same type in a slot.
@@ -108,8 +111,8 @@ constexpr bool differs_exactly_in(type_list<Parts...>, type_list<Allowed...>) {
 
 /// True if A and B differ in every named slot and in no other: `differs_only_in<base, nope, part::rope_full>`.
 template <is::model A, is::model B, class... Parts>
-    requires(detail::has_part<A, Parts> && ...)
-inline constexpr bool differs_only_in = detail::differs_exactly_in<A, B>(typename detail::parts_of<A>::type{}, type_list<Parts...>{});
+requires(detail::has_part<A, Parts>&&...) inline constexpr bool differs_only_in =
+    detail::differs_exactly_in<A, B>(typename detail::parts_of<A>::type{}, type_list<Parts...>{});
 
 /// What differs, as text: "rope_full: rope::proportional<…> → rope::none", one line for each slot; empty if nothing does.
 template <is::model A, is::model B>

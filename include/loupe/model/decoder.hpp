@@ -17,25 +17,21 @@ struct kinds {
     static constexpr bool prunes = of<part::prune>::enabled;
 
     template <bool Full, bool OwnsKv>
-    using attention = attention_layer<std::conditional_t<Full, of<part::mask_full>, of<part::mask_sliding>>, std::conditional_t<Full, of<part::kv>, kv::full>,
-                                      of<part::q_norm>, of<part::k_norm>, of<part::v_norm>, of<part::attention_softcap>,
-                                      Full && of<part::value_full>::from_key, OwnsKv, prunes, probe>;
-    using feed_forward =
-        std::conditional_t<of<part::feed_forward>::has_experts,
-                           experts_sublayer<of<part::router>, of<part::experts_used>, of<part::dense_branch>::enabled, of<part::activation>, of<part::post_norms>, probe>,
-                           dense_sublayer<of<part::activation>, of<part::post_norms>, probe>>;
+    using attention =
+        attention_layer<std::conditional_t<Full, of<part::mask_full>, of<part::mask_sliding>>,
+                        std::conditional_t<Full, of<part::kv>, kv::full>, of<part::q_norm>, of<part::k_norm>, of<part::v_norm>,
+                        of<part::attention_softcap>, Full && of<part::value_full>::from_key, OwnsKv, prunes, probe>;
+    using feed_forward = std::conditional_t<of<part::feed_forward>::has_experts,
+                                            experts_sublayer<of<part::router>, of<part::experts_used>, of<part::dense_branch>::enabled,
+                                                             of<part::activation>, of<part::post_norms>, probe>,
+                                            dense_sublayer<of<part::activation>, of<part::post_norms>, probe>>;
     template <bool Full, bool OwnsKv>
     using block_of = block<attention<Full, OwnsKv>, feed_forward, of<part::post_norms>, of<part::per_layer_input>::enabled>;
 
-    using stack_type = stack<block_of<false, true>, block_of<true, true>, block_of<false, false>, block_of<true, false>, of<part::per_layer_input>,
-                             of<part::final_softcap>, prunes, of<part::mask_sliding>::looks_ahead || of<part::mask_full>::looks_ahead, probe>;
+    using stack_type =
+        stack<block_of<false, true>, block_of<true, true>, block_of<false, false>, block_of<true, false>, of<part::per_layer_input>,
+              of<part::final_softcap>, prunes, of<part::mask_sliding>::looks_ahead || of<part::mask_full>::looks_ahead, probe>;
 };
-
-inline table_precision precision_of(const weight_matrix& table) {
-    return table.format->id == format::bf16::id  ? table_precision::bfloat16
-           : table.format->id == format::f16::id ? table_precision::float16
-                                                 : table_precision::float32;
-}
 
 /// What the composition says in numbers.
 template <is::model M>
@@ -67,7 +63,7 @@ stack_plan plan_of(dimensions d, std::shared_ptr<const decoder_weights> weights)
     plan.cache_full = mask_is_tighter ? cache_plan{0, reach} : cache_plan{kept::sinks, kept::length};
     plan.rope_sliding = rope_table::of<part_of<M, part::rope_sliding>>(sliding);
     plan.rope_full = rope_table::of<part_of<M, part::rope_full>>(global);
-    plan.embedding_scale = static_cast<float>(part_of<M, part::embedding_scale>::factor(d.width, precision_of(weights->embedding)));
+    plan.embedding_scale = static_cast<float>(part_of<M, part::embedding_scale>::factor(d.width, weights->embedding_precision));
     plan.pruning = pruning_rule::of<part_of<M, part::prune>>(d.first_full());
     plan.sizes = std::move(d);
     plan.weights = std::move(weights);

@@ -27,8 +27,7 @@ struct part_node {
 
 /// Sizes as a composition's card has them.
 template <is::model M>
-    requires is::card_type<part_of<M, part::sizes>>
-dimensions dimensions_of() {
+requires is::card_type<part_of<M, part::sizes>> dimensions dimensions_of() {
     constexpr card c = part_of<M, part::sizes>::value;
     dimensions d;
     d.family = std::same_as<part_of<M, part::layer_scalar>, layer_scalar::one> ? "gemma3" : "gemma4";
@@ -111,7 +110,9 @@ part_node attention_node(const dimensions& d, const block_dimensions& b) {
     if (b.full) parts.push_back({"cache", "", 0, policy_name<M, part::kv>(), {}});
     parts.push_back({"score", "", 0, policy_name<M, part::score_scale>() + ", " + policy_name<M, part::attention_softcap>(), {}});
     parts.push_back(tensor_node("output projection", {d.width, q}));
-    return group_node("attention", fmt::format("{} heads of {}, {} key head{}", d.heads, b.head_width, b.kv_heads, b.kv_heads == 1 ? "" : "s"), std::move(parts));
+    return group_node("attention",
+                      fmt::format("{} heads of {}, {} key head{}", d.heads, b.head_width, b.kv_heads, b.kv_heads == 1 ? "" : "s"),
+                      std::move(parts));
 }
 
 template <is::model M>
@@ -123,20 +124,23 @@ part_node block_node(const dimensions& d, const block_dimensions& b) {
     parts.push_back(tensor_node("post-attention norm", {d.width}, post));
     parts.push_back(tensor_node("feed-forward input norm", {d.width}));
     parts.push_back(group_node("feed-forward", act,
-                               {tensor_node("gate", {b.mlp_width, d.width}), tensor_node("up", {b.mlp_width, d.width}), tensor_node("down", {d.width, b.mlp_width})}));
+                               {tensor_node("gate", {b.mlp_width, d.width}), tensor_node("up", {b.mlp_width, d.width}),
+                                tensor_node("down", {d.width, b.mlp_width})}));
     if constexpr (part_of<M, part::feed_forward>::has_experts) {
         const index_t used = part_of<M, part::experts_used>::count(d.experts_used);
-        parts.push_back(tensor_node("dense branch norm", {d.width}, std::string(part_of<M, part::dense_branch>::enabled ? "" : "switched off, ") + post));
+        parts.push_back(tensor_node("dense branch norm", {d.width},
+                                    std::string(part_of<M, part::dense_branch>::enabled ? "" : "switched off, ") + post));
         parts.push_back(group_node("experts", fmt::format("{} of {}, {}, {}", used, d.experts, policy_name<M, part::router>(), act),
-                                   {tensor_node("router", {d.experts, d.width}), tensor_node("router scale", {d.width}), tensor_node("expert scale", {d.experts}),
-                                    tensor_node("input norm", {d.width}), tensor_node("gate and up", {d.experts, 2 * d.expert_width, d.width}),
+                                   {tensor_node("router", {d.experts, d.width}), tensor_node("router scale", {d.width}),
+                                    tensor_node("expert scale", {d.experts}), tensor_node("input norm", {d.width}),
+                                    tensor_node("gate and up", {d.experts, 2 * d.expert_width, d.width}),
                                     tensor_node("down", {d.experts, d.width, d.expert_width}), tensor_node("norm", {d.width}, post)}));
     }
     parts.push_back(tensor_node("post-feed-forward norm", {d.width}, post));
     if (d.per_layer_width > 0) {
         parts.push_back(group_node("per-layer input", policy_name<M, part::per_layer_input>(),
-                                   {tensor_node("gate", {d.per_layer_width, d.width}), tensor_node("projection", {d.width, d.per_layer_width}),
-                                    tensor_node("norm", {d.width})}));
+                                   {tensor_node("gate", {d.per_layer_width, d.width}),
+                                    tensor_node("projection", {d.width, d.per_layer_width}), tensor_node("norm", {d.width})}));
     }
     if (d.family == "gemma4") parts.push_back(tensor_node("layer scalar", {1}, policy_name<M, part::layer_scalar>()));
     return group_node("", "", std::move(parts));
@@ -153,19 +157,22 @@ inline void print_node(const part_node& n, const std::string& indent, std::strin
 
 } // namespace detail
 
-/// The tree of a composition at given sizes. Blocks of one kind stand once, with how often they occur; counts are of all of them.
+/// The tree of a composition at given sizes; `tied`: the head is the token embedding. Blocks of one kind stand once, with how often they
+/// occur; counts are of all of them.
 template <is::model M>
-part_node tree_of(const dimensions& d) {
+part_node tree_of(const dimensions& d, bool tied = true) {
     using namespace detail;
     std::vector<part_node> parts;
     parts.push_back(tensor_node("token embedding", {d.vocabulary, d.width}, policy_name<M, part::embedding_scale>()));
     if (d.per_layer_width > 0) {
         const index_t all = d.blocks() * d.per_layer_width;
         parts.push_back(group_node("per-layer inputs", policy_name<M, part::per_layer_input>(),
-                                   {tensor_node("table", {d.vocabulary, all}), tensor_node("projection", {all, d.width}), tensor_node("norm", {d.per_layer_width})}));
+                                   {tensor_node("table", {d.vocabulary, all}), tensor_node("projection", {all, d.width}),
+                                    tensor_node("norm", {d.per_layer_width})}));
     }
     std::map<std::tuple<bool, bool, index_t, index_t, index_t>, std::vector<index_t>> kinds;
-    for (index_t i = 0; i < d.blocks(); ++i) kinds[{d[i].full, d[i].shares_kv, d[i].head_width, d[i].kv_heads, d[i].mlp_width}].push_back(i);
+    for (index_t i = 0; i < d.blocks(); ++i)
+        kinds[{d[i].full, d[i].shares_kv, d[i].head_width, d[i].kv_heads, d[i].mlp_width}].push_back(i);
     std::vector<std::vector<index_t>> groups;
     for (auto& [key, members] : kinds) groups.push_back(members);
     std::sort(groups.begin(), groups.end());
@@ -173,12 +180,17 @@ part_node tree_of(const dimensions& d) {
         const block_dimensions& b = d[members.front()];
         part_node n = block_node<M>(d, b);
         n.name = fmt::format("{} × {} block", members.size(), b.full ? "full" : "sliding");
-        n.policy = fmt::format("{}{}", ranges_text(members), b.shares_kv ? ", shared keys" : b.full ? "" : fmt::format(", window {}", d.window));
+        n.policy = fmt::format("{}{}", ranges_text(members),
+                               b.shares_kv ? ", shared keys"
+                               : b.full    ? ""
+                                           : fmt::format(", window {}", d.window));
         n.parameters *= static_cast<index_t>(members.size());
         parts.push_back(std::move(n));
     }
     parts.push_back(tensor_node("final norm", {d.width}));
-    parts.push_back({"head", "", 0, "tied to the embedding, " + policy_name<M, part::final_softcap>(), {}});
+    const std::string cap = policy_name<M, part::final_softcap>();
+    parts.push_back(tied ? part_node{"head", "", 0, "tied to the embedding, " + cap, {}}
+                         : tensor_node("head", {d.vocabulary, d.width}, cap));
     return group_node("decoder", fmt::format("{} blocks, width {}", d.blocks(), d.width), std::move(parts));
 }
 
@@ -199,10 +211,7 @@ inline nlohmann::ordered_json to_json(const part_node& tree) {
 
 /// `describe<gemma4::e2b>()`: the tree of a composition that has a card.
 template <is::model M>
-    requires is::card_type<part_of<M, part::sizes>>
-part_node describe() {
-    return tree_of<M>(dimensions_of<M>());
-}
+requires is::card_type<part_of<M, part::sizes>> part_node describe() { return tree_of<M>(dimensions_of<M>()); }
 
 namespace detail {
 
@@ -232,8 +241,9 @@ inline std::map<std::string, std::pair<index_t, index_t>> bytes_by_format(const 
     };
     for (const weight_matrix* m : {&w.embedding, &w.head, &w.per_layer_table, &w.per_layer_projection}) take(*m);
     for (const block_weights& b : w.block) {
-        for (const weight_matrix* m : {&b.attention.q, &b.attention.k, &b.attention.v, &b.attention.o, &b.mlp.gate, &b.mlp.up, &b.mlp.down, &b.experts.router,
-                                       &b.experts.gate.all, &b.experts.up.all, &b.experts.down.all, &b.per_layer.gate, &b.per_layer.projection}) {
+        for (const weight_matrix* m :
+             {&b.attention.q, &b.attention.k, &b.attention.v, &b.attention.o, &b.mlp.gate, &b.mlp.up, &b.mlp.down, &b.experts.router,
+              &b.experts.gate.all, &b.experts.up.all, &b.experts.down.all, &b.per_layer.gate, &b.per_layer.projection}) {
             take(*m);
         }
     }
@@ -258,7 +268,7 @@ std::string describe_checkpoint(const dimensions& d, const decoder_weights& w, b
         }
     };
     (consider.template operator()<Cards>(), ...);
-    const part_node tree = tree_of<Base>(d);
+    const part_node tree = tree_of<Base>(d, w.head.data == w.embedding.data);
     const auto formats = detail::bytes_by_format(w);
     if (json) {
         nlohmann::ordered_json j{{"nearest", nearest}, {"differs_in", mismatch}, {"tree", to_json(tree)}};
@@ -268,7 +278,8 @@ std::string describe_checkpoint(const dimensions& d, const decoder_weights& w, b
     std::string out = to_text(tree);
     out += "\nmatrices by format\n";
     for (const auto& [name, v] : formats) out += fmt::format("  {:<8} {:>5} tensors {:>14} bytes\n", name, v.first, v.second);
-    out += mismatch.empty() ? fmt::format("\nsizes are those of {}\n", nearest) : fmt::format("\nnearest stock variant: {}; {}\n", nearest, mismatch);
+    out += mismatch.empty() ? fmt::format("\nsizes are those of {}\n", nearest)
+                            : fmt::format("\nnearest stock variant: {}; {}\n", nearest, mismatch);
     if (!parts.empty()) out += fmt::format("parts that differ from it: {}\n", parts);
     return out;
 }

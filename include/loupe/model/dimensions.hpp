@@ -87,9 +87,9 @@ struct dimensions {
     double attention_cap = 0;
     double final_cap = 0;
     double epsilon = 1e-6;
-    bool images_see_themselves = false;    ///< mode "vision" of use_bidirectional_attention
-    bool value_from_key = false;           ///< K = V on full blocks
-    std::vector<token_id> placeholders{};  ///< ids of image and audio tokens: their per-layer input comes from row 0
+    bool images_see_themselves = false;   ///< mode "vision" of use_bidirectional_attention
+    bool value_from_key = false;          ///< K = V on full blocks
+    std::vector<token_id> placeholders{}; ///< ids of image and audio tokens: their per-layer input comes from row 0
     std::vector<block_dimensions> block{};
 
     index_t blocks() const { return static_cast<index_t>(block.size()); }

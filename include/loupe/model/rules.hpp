@@ -1,5 +1,6 @@
-// What a composition must fulfil. A model that breaks a rule does not compile, and the compiler's message names the rule with its numbers, e.g.
-// "broken_rule<rule::more_experts_used_than_there_are<200, 128>>". The same rules are applied to sizes read from files, in model/check.hpp.
+// What a composition must fulfil. A model that breaks a rule does not compile, and the compiler's message names the rule with its numbers,
+// e.g. "broken_rule<rule::more_experts_used_than_there_are<200, 128>>". The same rules are applied to sizes read from files, in
+// model/check.hpp.
 #pragma once
 
 #include <loupe/model/slots.hpp>
@@ -57,14 +58,16 @@ constexpr index_t first_orphan(const card& c) {
     const index_t blocks = c.blocks < most ? c.blocks : most;
     for (index_t i = 0; i < blocks; ++i) full[static_cast<std::size_t>(i)] = c.is_full(i);
     for (index_t i = 0; i < blocks; ++i) {
-        if (Sharing::donor(i, std::span<const bool>(full.data(), static_cast<std::size_t>(blocks)), c.blocks - c.kv_shared_blocks) < 0) return i;
+        if (Sharing::donor(i, std::span<const bool>(full.data(), static_cast<std::size_t>(blocks)), c.blocks - c.kv_shared_blocks) < 0)
+            return i;
     }
     return -1;
 }
 
 /// First of the widths of rows that a format's block does not divide, or 0.
 constexpr index_t first_undivided(const card& c, index_t block_length) {
-    for (const index_t width : {c.width, c.mlp_width, c.heads * c.head_width_sliding, c.heads * c.head_width_full, c.expert_width, c.per_layer_width}) {
+    for (const index_t width :
+         {c.width, c.mlp_width, c.heads * c.head_width_sliding, c.heads * c.head_width_full, c.expert_width, c.per_layer_width}) {
         if (width % block_length != 0) return width;
     }
     return 0;
@@ -78,8 +81,8 @@ constexpr auto first_problem() {
     using ffn = bound_type<M, part::feed_forward>;
     using weights = bound_type<M, part::weights>;
     constexpr index_t block_length = weights::enabled ? weights::format::length : 1;
-    if constexpr (C.blocks <= 0 || C.width <= 0 || C.heads <= 0 || C.head_width_sliding <= 0 || C.head_width_full <= 0 || C.mlp_width <= 0 ||
-                  C.vocabulary <= 0 || C.period <= 0) {
+    if constexpr (C.blocks <= 0 || C.width <= 0 || C.heads <= 0 || C.head_width_sliding <= 0 || C.head_width_full <= 0 ||
+                  C.mlp_width <= 0 || C.vocabulary <= 0 || C.period <= 0) {
         return a_size_is_not_positive<C.blocks, C.width, C.heads, C.head_width_full, C.mlp_width, C.vocabulary>{};
     } else if constexpr (C.kv_heads_sliding <= 0 || C.heads % C.kv_heads_sliding != 0) {
         return query_heads_do_not_divide_by_kv_heads<C.heads, C.kv_heads_sliding>{};
@@ -136,13 +139,14 @@ concept sound = std::same_as<BrokenRule, rule::all_hold>;
 
 /// A model from its parts, one binding for each slot.
 template <is::slot_binding... Bindings>
-    requires is::sound<detail::problem_with<composition<Bindings...>>>
+requires is::sound<detail::problem_with<composition<Bindings...>>>
 using compose = composition<Bindings...>;
 
-/// Model M with one or more parts exchanged. Does not compile if a slot does not exist, a part is already there, or the result breaks a rule.
+/// Model M with one or more parts exchanged. Does not compile if a slot does not exist, a part is already there, or the result breaks a
+/// rule.
 template <is::model M, is::slot_binding... Bindings>
-    requires(sizeof...(Bindings) > 0) && (is::slot_of<Bindings, M> && ...) && (is::exchange_in<Bindings, M> && ...) &&
-            is::sound<detail::problem_with<M, Bindings...>>
-using with = typename detail::replace_all<M, Bindings...>::type;
+requires(sizeof...(Bindings) > 0) && (is::slot_of<Bindings, M> && ...) &&
+    (is::exchange_in<Bindings, M> && ...) && is::sound<detail::problem_with<M, Bindings...>> using with =
+    typename detail::replace_all<M, Bindings...>::type;
 
 } // namespace loupe

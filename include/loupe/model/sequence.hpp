@@ -14,8 +14,8 @@ namespace loupe {
 /// Caches and the probe of one sequence. Made by decoder::start().
 template <class Probe>
 struct sequence {
-    index_t length = 0;            ///< positions read so far
-    std::vector<kv_cache> caches;  ///< one per block; empty for blocks that read a donor's
+    index_t length = 0;           ///< positions read so far
+    std::vector<kv_cache> caches; ///< one per block; empty for blocks that read a donor's
     pruning_state pruning;
     bool prunes = false;
     rope_table rope_sliding, rope_full;
@@ -28,11 +28,12 @@ struct sequence {
         }
         if (position == length) return;
         if (prunes && position != 0) {
-            throw error("rewind: the sequence has been pruned at " + std::to_string(length) + " positions, what was dropped cannot come back");
+            throw error("rewind: the sequence has been pruned at " + std::to_string(length) +
+                        " positions, what was dropped cannot come back");
         }
         for (std::size_t i = 0; i < caches.size(); ++i) {
-            if (position != 0 && !caches[i].can_rewind(position, length)) {
-                throw error("rewind: block " + std::to_string(i) + " holds positions from " + std::to_string(caches[i].oldest(length)) +
+            if (position != 0 && !caches[i].can_rewind(position)) {
+                throw error("rewind: block " + std::to_string(i) + " holds positions from " + std::to_string(caches[i].oldest()) +
                             " on, a query at " + std::to_string(position) + " would need earlier ones");
             }
         }

@@ -1,5 +1,5 @@
-// The forward pass of a decoder over its kinds of blocks. What a composition says in numbers (ropes, scales, who shares keys with whom) reaches it
-// as numbers, so that compositions with the same kinds of blocks share one stack.
+// The forward pass of a decoder over its kinds of blocks. What a composition says in numbers (ropes, scales, who shares keys with whom)
+// reaches it as numbers, so that compositions with the same kinds of blocks share one stack.
 #pragma once
 
 #include <loupe/core/error.hpp>
@@ -31,8 +31,8 @@ struct stack_plan {
 };
 
 /// SlidingOwn … FullShared are the four kinds of block; Prunes and LooksAhead say whether any part does.
-template <class SlidingOwn, class FullOwn, class SlidingShared, class FullShared, class PerLayerInput, class FinalSoftcap, bool Prunes, bool LooksAhead,
-          class Probe>
+template <class SlidingOwn, class FullOwn, class SlidingShared, class FullShared, class PerLayerInput, class FinalSoftcap, bool Prunes,
+          bool LooksAhead, class Probe>
 class stack {
     struct place {
         bool full = false;
@@ -47,7 +47,7 @@ class stack {
     std::vector<FullShared> full_shared_;
     std::vector<place> pattern_;
     per_layer_inputs_layer<PerLayerInput, Probe> per_layer_inputs_{};
-    index_t last_owner_ = 0; ///< last block with keys and values of its own
+    index_t last_whole_ = 0; ///< last block that needs every token: it writes keys, or its attention counts for pruning
 
   public:
     using probe_type = Probe;
@@ -62,9 +62,11 @@ class stack {
                 p.among_kind = static_cast<index_t>(kind.size());
                 kind.emplace_back(plan_.weights->block[n], plan_.attention[n], d.experts, d.experts_used, plan_.scalar[n]);
             };
-            if (p.full) p.owns_kv ? put(full_) : put(full_shared_);
-            else p.owns_kv ? put(sliding_) : put(sliding_shared_);
-            if (p.owns_kv) last_owner_ = i;
+            if (p.full)
+                p.owns_kv ? put(full_) : put(full_shared_);
+            else
+                p.owns_kv ? put(sliding_) : put(sliding_shared_);
+            if (p.owns_kv || (Prunes && i < plan_.pruning.first_block)) last_whole_ = i;
             pattern_.push_back(p);
         }
         per_layer_inputs_ = {plan_.weights.get(), d.per_layer_width, d.placeholders};
@@ -93,11 +95,11 @@ class stack {
         return s;
     }
 
-    /// Reads the next tokens in one pass and returns hidden states after the final norm, valid until the runtime's next use: [tokens, width], or
-    /// [wanted, width] for the tokens (rising numbers in the chunk) in `wanted`. Blocks that have no keys of their own then only see those tokens.
-    /// `image_blocks` (empty, or one number per token: −1 for text, else the image) must hold every image whole.
-    matrix_view<const float> forward(sequence_type& s, std::span<const token_id> ids, runtime& run_on, std::span<const std::int32_t> image_blocks = {},
-                                     std::span<const index_t> wanted = {}) const {
+    /// Reads the next tokens in one pass and returns hidden states after the final norm, valid until the runtime's next use: [tokens,
+    /// width], or [wanted, width] for the tokens (rising numbers in the chunk) in `wanted`. Blocks that have no keys of their own then only
+    /// see those tokens. `image_blocks` (empty, or one number per token: −1 for text, else the image) must hold every image whole.
+    matrix_view<const float> forward(sequence_type& s, std::span<const token_id> ids, runtime& run_on,
+                                     std::span<const std::int32_t> image_blocks = {}, std::span<const index_t> wanted = {}) const {
         const dimensions& d = plan_.sizes;
         const auto tokens = static_cast<index_t>(ids.size());
         check_ids(ids, d.vocabulary);
@@ -121,7 +123,7 @@ class stack {
 
         for (index_t i = 0; i < d.blocks(); ++i) {
             run_block(s, c, i, x, per_layer);
-            if (i == last_owner_ && !wanted.empty()) { // no later block writes keys: only what is asked for goes on
+            if (i == last_whole_ && !wanted.empty()) { // only what is asked for goes on
                 c.wanted = wanted;
                 c.tokens = static_cast<index_t>(wanted.size());
                 keep_rows(x, wanted);
@@ -145,15 +147,16 @@ class stack {
         visit<at::logits>(s.probe, plan_.sizes.blocks(), position, out);
     }
 
-    /// Reads `ids` in chunks of at most `chunk` tokens (0: all at once; longer where an image would be cut) and calls sink(first, hidden) for each:
-    /// `first` counts from the beginning of `ids`, `hidden` is [tokens of the chunk, width].
+    /// Reads `ids` in chunks of at most `chunk` tokens (0: all at once; longer where an image would be cut) and calls sink(first, hidden)
+    /// for each: `first` counts from the beginning of `ids`, `hidden` is [tokens of the chunk, width].
     template <class Sink>
     void read(sequence_type& s, std::span<const token_id> ids, runtime& run_on, index_t chunk, Sink&& sink,
               std::span<const std::int32_t> image_blocks = {}) const {
         const auto n = static_cast<index_t>(ids.size());
         check_ids(ids, plan_.sizes.vocabulary);
         if (!image_blocks.empty() && static_cast<index_t>(image_blocks.size()) != n) {
-            throw error("image blocks: expected one number for each of " + std::to_string(n) + " tokens, found " + std::to_string(image_blocks.size()));
+            throw error("image blocks: expected one number for each of " + std::to_string(n) + " tokens, found " +
+                        std::to_string(image_blocks.size()));
         }
         for (index_t first = 0; first < n;) {
             index_t last = LooksAhead || chunk <= 0 ? n : std::min(n, first + chunk);
@@ -161,7 +164,8 @@ class stack {
                 while (last < n && image_blocks[last] >= 0 && image_blocks[last] == image_blocks[last - 1]) ++last;
             }
             const auto from = static_cast<std::size_t>(first), count = static_cast<std::size_t>(last - first);
-            sink(first, forward(s, ids.subspan(from, count), run_on, image_blocks.empty() ? image_blocks : image_blocks.subspan(from, count)));
+            sink(first,
+                 forward(s, ids.subspan(from, count), run_on, image_blocks.empty() ? image_blocks : image_blocks.subspan(from, count)));
             first = last;
         }
     }
@@ -187,10 +191,13 @@ class stack {
         matrix_view<const float> input;
         if constexpr (PerLayerInput::enabled) input = per_layer.columns(i * plan_.sizes.per_layer_width, plan_.sizes.per_layer_width);
         const auto run = [&](const auto& kind) {
-            kind[static_cast<std::size_t>(p.among_kind)](c, p.full ? c.rope_full : c.rope_sliding, x, input, cache, pruning, observe, s.probe);
+            kind[static_cast<std::size_t>(p.among_kind)](c, p.full ? c.rope_full : c.rope_sliding, x, input, cache, pruning, observe,
+                                                         s.probe);
         };
-        if (p.full) p.owns_kv ? run(full_) : run(full_shared_);
-        else p.owns_kv ? run(sliding_) : run(sliding_shared_);
+        if (p.full)
+            p.owns_kv ? run(full_) : run(full_shared_);
+        else
+            p.owns_kv ? run(sliding_) : run(sliding_shared_);
         if (observe && i == plan_.pruning.first_block - 1) {
             const auto received = c.memory.received.take(c.tokens, c.position + c.tokens);
             for (index_t t = 0; t < c.tokens; ++t) {

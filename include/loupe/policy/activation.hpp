@@ -39,7 +39,8 @@ struct gelu_tanh {
     template <class T>
     static T apply(const T& x) {
         using std::exp; // for numbers; batches find theirs by their type
-        const T z = x * (detail::constant<T>(1.5957691216057308) + detail::constant<T>(0.07135481282746034) * x * x); // 2·√(2/π)·(1, 0.044715)
+        const T z =
+            x * (detail::constant<T>(1.5957691216057308) + detail::constant<T>(0.07135481627260025) * x * x); // 2·√(2/π)·(1, 0.044715)
         return x / (detail::constant<T>(1) + exp(-z));
     }
 };

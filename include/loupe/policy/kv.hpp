@@ -18,7 +18,8 @@ concept kv_policy = requires {
 };
 
 /// `T::donor(block, is_full, first_shared)`: the block whose keys and values this block reads; the block itself if it has its own.
-/// `is_full` tells the kind of every block, blocks from `first_shared` on may have no key and value tensors.
+/// `is_full` tells the kind of every block, blocks from `first_shared` on may have no key and value tensors. Must be constexpr: the
+/// rules of a composition call it.
 template <class T>
 concept kv_sharing = requires(index_t block, std::span<const bool> is_full, index_t first_shared) {
     { T::donor(block, is_full, first_shared) } -> std::convertible_to<index_t>;

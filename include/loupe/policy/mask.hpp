@@ -14,9 +14,9 @@ struct mask_sizes {
 
 namespace is {
 
-/// `T::sees(query, key, sizes)` for absolute positions; `T::reach(sizes)`: how many positions, counted back from the query's own, it can see at
-/// most (a cache forgets what lies further back), 0 if there is no bound; `T::looks_ahead`: whether a query may see keys after it, which only
-/// works if the sequence is run in one piece.
+/// `T::sees(query, key, sizes)` for absolute positions; `T::reach(sizes)`: how many positions, counted back from the query's own, it can
+/// see at most (a cache forgets what lies further back), 0 if there is no bound; `T::looks_ahead`: whether a query may see keys after it,
+/// which only works if the sequence is run in one piece.
 template <class T>
 concept mask = requires(index_t query, index_t key, mask_sizes sizes) {
     { T::sees(query, key, sizes) } -> std::same_as<bool>;

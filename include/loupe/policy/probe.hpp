@@ -30,14 +30,15 @@ struct residual {};         ///< [tokens, width], after the block
 struct final_norm {};       ///< [tokens, width]; block = number of blocks
 struct logits {};           ///< [tokens, vocabulary], capped; block = number of blocks
 
-using all = type_list<embedding, per_layer_inputs, attn_input, q, k, v, attn_scores, attn_probs, attn_mix, attn_output, mlp_hidden, mlp_output,
-                      router_scores, expert_hidden, expert_output, per_layer_gate, residual, final_norm, logits>;
+using all = type_list<embedding, per_layer_inputs, attn_input, q, k, v, attn_scores, attn_probs, attn_mix, attn_output, mlp_hidden,
+                      mlp_output, router_scores, expert_hidden, expert_output, per_layer_gate, residual, final_norm, logits>;
 } // namespace at
 
 namespace is {
 
-/// `P::template watches<Place>` is a constant; for every watched place `probe(Place{}, block, position, values)` is called with the position of the
-/// first row (for attn_scores and attn_probs: of the query) and may read and write `values`. Calls come from one thread at a time.
+/// `P::template watches<Place>` is a constant; for every watched place `probe(Place{}, block, position, values)` is called with the
+/// position of the first row (for attn_scores and attn_probs: of the query) and may read and write `values`. Calls come from one thread at
+/// a time.
 template <class P>
 concept probe = std::default_initializable<P> && requires {
     { P::template watches<at::residual> } -> std::convertible_to<bool>;

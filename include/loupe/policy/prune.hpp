@@ -1,8 +1,9 @@
 // Values of slot::prune: which tokens later blocks no longer see.
 //
-// Pruning is causal and final: after each query the tokens seen so far are cut down to the budget, the lowest score going first; a token that was
-// dropped stays dropped for all later queries, in all blocks from `first_block` on, for every block that shares its keys. The newest tokens are kept
-// whatever their score: a token just read has not been attended to yet, and dropping it at once hurts more than anything else.
+// Pruning is causal and final: after each query the tokens seen so far are cut down to the budget, the lowest score going first; a token
+// that was dropped stays dropped for all later queries, in all blocks from `first_block` on, for every block that shares its keys. The
+// newest tokens are kept whatever their score: a token just read has not been attended to yet, and dropping it at once hurts more than
+// anything else.
 #pragma once
 
 #include <loupe/core/types.hpp>
@@ -15,9 +16,10 @@ namespace loupe {
 
 namespace is {
 
-/// `T::enabled`; `T::recent`: how many of the newest tokens are never dropped; `T::first_block(first_full_block)`: the first block that does without the dropped tokens; `T::budget(tokens)`: how many of that
-/// many tokens are kept; `T::score(key, received, queries)`: what the token at position `key` is worth after it has `received` that much
-/// attention (sum of probabilities over the heads of all blocks before `first_block`) from `queries` queries.
+/// `T::enabled`; `T::recent`: how many of the newest tokens are never dropped; `T::first_block(first_full_block)`: the first block that
+/// does without the dropped tokens; `T::budget(tokens)`: how many of that many tokens are kept; `T::score(key, received, queries)`: what
+/// the token at position `key` is worth after it has `received` that much attention (sum of probabilities over the heads of all blocks
+/// before `first_block`) from `queries` queries.
 template <class T>
 concept pruning = requires(index_t n, double received) {
     { T::enabled } -> std::convertible_to<bool>;
@@ -61,7 +63,8 @@ struct none {
     static constexpr double score(index_t, double, index_t) { return 0; }
 };
 
-/// Drops the share Ratio of the tokens that received least attention per query (after H2O, Zhang et al. 2306.14048, and FastV, Chen et al. 2403.06764).
+/// Drops the share Ratio of the tokens that received least attention per query (after H2O, Zhang et al. 2306.14048, and FastV, Chen et al.
+/// 2403.06764).
 template <class Ratio, index_t FirstBlock = after_first_full_block, index_t Recent = 16>
 struct received_attention : detail::budgeted<Ratio, FirstBlock, Recent> {
     static constexpr double score(index_t, double received, index_t queries) { return received / static_cast<double>(queries); }

@@ -1,7 +1,7 @@
 // Values of slot::rope_sliding and slot::rope_full: the angular frequency of every pair of dimensions.
 //
-// A rotary embedding turns the pair (i, i + D/2) of a head of width D by position · ω_i, half-split as in all Gemmas. Which ω a policy gives is
-// all that distinguishes them (Su et al. 2104.09864; p-RoPE: Barbero et al. 2410.06205).
+// A rotary embedding turns the pair (i, i + D/2) of a head of width D by position · ω_i, half-split as in all Gemmas. Which ω a policy
+// gives is all that distinguishes them (Su et al. 2104.09864; p-RoPE: Barbero et al. 2410.06205).
 #pragma once
 
 #include <loupe/core/types.hpp>

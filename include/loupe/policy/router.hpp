@@ -30,13 +30,14 @@ namespace is {
 /// `T::route(scores, chosen, place)`: from one score per expert fill all of `chosen`; `scores` may be overwritten. For float and double.
 /// `T::uses_experts` is false for a router that sends tokens nowhere.
 template <class T>
-concept router = requires(std::span<float> s, std::span<choice<float>> c, std::span<double> sd, std::span<choice<double>> cd, route_place place) {
+concept router = requires(std::span<float> s, std::span<choice<float>> c, std::span<double> sd, std::span<choice<double>> cd,
+                          route_place place) {
     { T::uses_experts } -> std::convertible_to<bool>;
     T::route(s, c, place);
     T::route(sd, cd, place);
 };
 
-/// `T::count(stored)`: how many experts a token goes to, given the model's own number.
+/// `T::count(stored)`: how many experts a token goes to, given the model's own number. Must be constexpr: the rules call it.
 template <class T>
 concept experts_used = requires(index_t stored) {
     { T::count(stored) } -> std::convertible_to<index_t>;
@@ -98,7 +99,8 @@ struct softmax_top_k_without_normalising {
     }
 };
 
-/// The k best raw scores → softmax over those (Mixtral). With renormalisation the same function as `softmax_top_k`, in another order of rounding.
+/// The k best raw scores → softmax over those (Mixtral). With renormalisation the same function as `softmax_top_k`, in another order of
+/// rounding.
 struct top_k_softmax {
     static constexpr bool uses_experts = true;
     template <class T>

@@ -49,9 +49,12 @@ struct sqrt_width {
     static double factor(index_t width, table_precision precision) {
         const auto root = static_cast<float>(std::sqrt(static_cast<double>(width)));
         switch (precision) {
-        case table_precision::bfloat16: return bfloat16_to_float(float_to_bfloat16(root));
-        case table_precision::float16: return half_to_float(float_to_half(root));
-        case table_precision::float32: break;
+        case table_precision::bfloat16:
+            return bfloat16_to_float(float_to_bfloat16(root));
+        case table_precision::float16:
+            return half_to_float(float_to_half(root));
+        case table_precision::float32:
+            break;
         }
         return root;
     }

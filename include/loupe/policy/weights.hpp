@@ -11,8 +11,8 @@ namespace loupe {
 
 namespace is {
 
-/// `T::enabled` says whether matrices are rewritten at all. If so, every row of every matrix (but the router's and the projection of the per-layer
-/// inputs, as in llama.cpp's quantiser) is decoded, goes through `T::prepare(row)` and is stored as `T::format`.
+/// `T::enabled` says whether matrices are rewritten at all. If so, every row of every matrix (but the router's and the projection of the
+/// per-layer inputs, as in llama.cpp's quantiser) is decoded, goes through `T::prepare(row)` and is stored as `T::format`.
 template <class T>
 concept weights = requires(std::span<float> row) {
     { T::enabled } -> std::convertible_to<bool>;
