@@ -3,8 +3,8 @@
 
 #include "data.hpp"
 
+#include "open.hpp"
 #include <loupe/core/compat/catch2.hpp>
-#include <loupe/io/checkpoint.hpp>
 #include <loupe/io/npy.hpp>
 #include <loupe/model/decoder.hpp>
 #include <loupe/model/rules.hpp>
@@ -78,7 +78,7 @@ inline golden read_golden(const std::filesystem::path& folder, const std::string
 
 inline io::checkpoint open(const std::filesystem::path& folder) {
     executor one;
-    return io::open(folder, one);
+    return tests::open(folder, one);
 }
 
 /// Where chunks end: after `first` tokens, then after every `size` ones, later where an image would be cut.

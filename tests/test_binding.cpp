@@ -2,8 +2,8 @@
 // loader that lets a missing tensor count as zeros gives a model that runs and is wrong.
 #include "data.hpp"
 
+#include "open.hpp"
 #include <loupe/core/compat/catch2.hpp>
-#include <loupe/io/checkpoint.hpp>
 
 #include <cstring>
 #include <fstream>
@@ -87,7 +87,7 @@ std::string refusal(const material& m) {
 std::string refusal(const std::filesystem::path& folder) {
     executor threads(1);
     try {
-        static_cast<void>(io::open(folder, threads));
+        static_cast<void>(tests::open(folder, threads));
         return "";
     } catch (const error& e) {
         return e.what();
@@ -116,7 +116,7 @@ TEST_CASE("binding: the models that come with the project load", "[binding]") {
     executor threads(2);
     for (const char* name : {"models/nano-e", "models/nano-a", "models/nano-e/nano-e-Q4_K_M.gguf"}) {
         INFO(name);
-        const auto file = io::open(tests::example(name), threads);
+        const auto file = tests::open(tests::example(name), threads);
         CHECK(file.sizes.vocabulary == 2048);
         CHECK(file.weights->embedding.rows == 2048);
         CHECK(file.weights->head.data == file.weights->embedding.data); // tied

@@ -2,8 +2,8 @@
 // must be equal bit for bit, since the weights are.
 #include "data.hpp"
 
+#include "open.hpp"
 #include <loupe/core/compat/catch2.hpp>
-#include <loupe/io/checkpoint.hpp>
 #include <loupe/io/gguf_writer.hpp>
 #include <loupe/io/npy.hpp>
 #include <loupe/model/decoder.hpp>
@@ -173,7 +173,7 @@ std::vector<float> logits_of(const io::checkpoint& file, const std::vector<token
 
 io::checkpoint open(const std::filesystem::path& path) {
     executor threads(1);
-    return io::open(path, threads);
+    return tests::open(path, threads);
 }
 
 /// What opening a file of the material and making a decoder of it says; empty if both succeed.

@@ -2,8 +2,8 @@
 // experts do.
 #include "data.hpp"
 
+#include "open.hpp"
 #include <loupe/core/compat/catch2.hpp>
-#include <loupe/io/checkpoint.hpp>
 #include <loupe/model/describe.hpp>
 #include <loupe/model/gemma3.hpp>
 #include <loupe/model/nano.hpp>
@@ -101,7 +101,7 @@ TEST_CASE("describe: counts add up, in every model", "[describe]") {
 
 TEST_CASE("describe: a card's counts are those of the file", "[describe]") {
     executor threads(1);
-    const auto e = io::open(tests::example("models/nano-e"), threads), a = io::open(tests::example("models/nano-a"), threads);
+    const auto e = tests::open(tests::example("models/nano-e"), threads), a = tests::open(tests::example("models/nano-a"), threads);
     CHECK(describe<nano::e>().parameters == count(*e.weights));
     CHECK(describe<nano::a>().parameters == count(*a.weights));
     CHECK(tree_of<gemma4::per_layer_of_file>(e.sizes).parameters == count(*e.weights));
@@ -110,7 +110,7 @@ TEST_CASE("describe: a card's counts are those of the file", "[describe]") {
 
 TEST_CASE("describe: a head of its own counts", "[describe]") {
     executor threads(1);
-    const auto e = io::open(tests::example("models/nano-e"), threads);
+    const auto e = tests::open(tests::example("models/nano-e"), threads);
     const std::string text = describe_checkpoint<gemma4::per_layer_of_file, gemma4::e2b, nano::e>(e.sizes, *e.weights, false);
     CHECK(text.find("tied to the embedding") != std::string::npos);
     auto own = *e.weights;
@@ -140,7 +140,7 @@ TEST_CASE("describe: what is exchanged is named in the tree, and branches that a
 
 TEST_CASE("describe: a checkpoint is compared with the nearest card", "[describe]") {
     executor threads(1);
-    const auto e = io::open(tests::example("models/nano-e"), threads);
+    const auto e = tests::open(tests::example("models/nano-e"), threads);
     using base = gemma4::per_layer_of_file;
     const std::string text = describe_checkpoint<base, gemma4::e2b, gemma4::e4b, nano::e>(e.sizes, *e.weights, false);
     CHECK(text.find("sizes are those of nano-e") != std::string::npos);

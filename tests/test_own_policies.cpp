@@ -2,8 +2,8 @@
 // bit), and one that does something else (and is really called). Here: ropes, masks, scores.
 #include "data.hpp"
 
+#include "open.hpp"
 #include <loupe/core/compat/catch2.hpp>
-#include <loupe/io/checkpoint.hpp>
 #include <loupe/io/npy.hpp>
 #include <loupe/model/decoder.hpp>
 #include <loupe/model/nano.hpp>
@@ -77,7 +77,7 @@ struct hard_cap {
 
 const io::checkpoint& nano_e() {
     static executor threads(1);
-    static const io::checkpoint file = io::open(tests::example("models/nano-e"), threads);
+    static const io::checkpoint file = tests::open(tests::example("models/nano-e"), threads);
     return file;
 }
 /// 48 tokens of a story, past the window of 32.

@@ -3,8 +3,8 @@
 // one's own.
 #include "data.hpp"
 
+#include "open.hpp"
 #include <loupe/core/compat/catch2.hpp>
-#include <loupe/io/checkpoint.hpp>
 #include <loupe/io/requantize.hpp>
 #include <loupe/model/decoder.hpp>
 #include <loupe/model/nano.hpp>
@@ -102,7 +102,7 @@ static_assert(is::encodable_format<sign_and_mean>);
 
 const io::checkpoint& nano_e() {
     static executor threads(1);
-    static const io::checkpoint file = io::open(tests::example("models/nano-e"), threads);
+    static const io::checkpoint file = tests::open(tests::example("models/nano-e"), threads);
     return file;
 }
 

@@ -2,8 +2,8 @@
 // in test_own_policies_probe.cpp.
 #include "data.hpp"
 
+#include "open.hpp"
 #include <loupe/core/compat/catch2.hpp>
-#include <loupe/io/checkpoint.hpp>
 #include <loupe/model/decoder.hpp>
 #include <loupe/model/nano.hpp>
 
@@ -30,12 +30,12 @@ struct nudge {
 
 const io::checkpoint& nano_e() {
     static executor threads(1);
-    static const io::checkpoint file = io::open(tests::example("models/nano-e"), threads);
+    static const io::checkpoint file = tests::open(tests::example("models/nano-e"), threads);
     return file;
 }
 const io::checkpoint& nano_a() {
     static executor threads(1);
-    static const io::checkpoint file = io::open(tests::example("models/nano-a"), threads);
+    static const io::checkpoint file = tests::open(tests::example("models/nano-a"), threads);
     return file;
 }
 

@@ -2,8 +2,8 @@
 // spared, and no decision looks into the future.
 #include "data.hpp"
 
+#include "open.hpp"
 #include <loupe/core/compat/catch2.hpp>
-#include <loupe/io/checkpoint.hpp>
 #include <loupe/layer/pruning.hpp>
 #include <loupe/model/decoder.hpp>
 #include <loupe/model/nano.hpp>
@@ -150,7 +150,7 @@ using pruned = with<nano::e, slot::prune<prune::received_attention<std::ratio<1,
 
 const io::checkpoint& nano_e() {
     static executor threads(1);
-    static const io::checkpoint file = io::open(tests::example("models/nano-e"), threads);
+    static const io::checkpoint file = tests::open(tests::example("models/nano-e"), threads);
     return file;
 }
 

@@ -1,8 +1,8 @@
 // Rewriting weights: what stays, what changes, and that nothing else about the model changes with them.
 #include "data.hpp"
 
+#include "open.hpp"
 #include <loupe/core/compat/catch2.hpp>
-#include <loupe/io/checkpoint.hpp>
 #include <loupe/io/requantize.hpp>
 #include <loupe/model/decoder.hpp>
 #include <loupe/model/gemma4.hpp>
@@ -13,7 +13,7 @@ namespace {
 
 io::checkpoint open(const std::filesystem::path& path) {
     executor threads(1);
-    return io::open(path, threads);
+    return tests::open(path, threads);
 }
 const io::checkpoint& nano_e() {
     static const auto file = open(tests::example("models/nano-e"));
