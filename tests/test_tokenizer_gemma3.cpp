@@ -41,7 +41,7 @@ TEST_CASE("tokenizer: Gemma 3 golden ids, merged by score", "[tokenizer][gemma3]
     }
 
     const std::vector<std::pair<std::string, std::vector<token_id>>> listed = {
-        // gguf.md §7.8
+        // the test vectors of the released vocabulary
         {"Hello, world!", {9259, 236764, 1902, 236888}},
         {"Hannes Schr\xC3\xB6"
          "der",

@@ -22,7 +22,7 @@ struct chat_turn {
 
 namespace detail {
 
-/// `text` without the thoughts `<|channel>…<channel|>` of earlier answers, which the templates leave out (gemma4.md §12.1).
+/// `text` without the thoughts `<|channel>…<channel|>` of earlier answers, which the templates leave out.
 inline std::string without_thoughts(std::string_view text) {
     constexpr std::string_view open = "<|channel>", close = "<channel|>";
     std::string out;
@@ -46,7 +46,7 @@ inline std::optional<token_id> control_token(const tokenizer& tokens, std::strin
 /// The ids of a conversation up to the place where the model answers, BOS first. Gemma 4: `<|turn>role\n…<turn|>\n` for each turn, then
 /// `<|turn>model\n`; Gemma 3: the same with `<start_of_turn>` and `<end_of_turn>`, a system turn in front of the first user turn's text.
 /// Which one: by the control tokens of the vocabulary. Texts are trimmed, and control tokens spelled out in them are plain text, so that
-/// nobody can forge a turn; user-defined tokens are matched in any text (gguf.md §7.3).
+/// nobody can forge a turn; user-defined tokens are matched in any text.
 /// Errors: no turns, a vocabulary without turn tokens, a role that is no single word, texts that are not UTF-8; for Gemma 3 also a system
 /// turn that is not the first or has no user turn behind it, and other roles than the four named.
 inline std::vector<token_id> chat_prompt(const tokenizer& tokens, const std::vector<chat_turn>& turns) {
