@@ -78,7 +78,7 @@ struct merge_candidate {
 
 } // namespace detail
 
-/// Merges neighbours until none can be merged: always the pair of the lowest order, the leftmost among equals (gguf.md §7.4, §7.5).
+/// Merges neighbours until none can be merged: always the pair of the lowest order, the leftmost among equals.
 /// n log n: a heap of pairs and a linked list. `find(left part, right part)` gives a std::optional<merge_choice>.
 /// `parts` holds the leaves in order; returns the index of the first part of the result, which is linked by `next` (−1: no parts).
 template <class Find>
