@@ -35,7 +35,10 @@ void variants(const variants_options& o) {
     const auto family = family_of(file.sizes, file.path);
     fmt::print("{}\n", family.name);
     for (const variant& v : family.variants) {
-        fmt::print("  {:<26} {}{}\n", v.id, v.explanation, v.applies(file.sizes) ? "" : " (not for this model)");
+        fmt::print("  {:<26} {}{}\n", v.id, v.explanation,
+                   !v.applies(file.sizes) ? " (not for this model)"
+                   : v.on_request         ? " (only when named)"
+                                          : "");
     }
 }
 

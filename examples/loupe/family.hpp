@@ -20,6 +20,7 @@ struct variant {
     std::string difference;
     std::function<bool(const loupe::dimensions&)> applies; ///< false where it would change nothing or cannot be had
     std::function<loupe::lab::subject(const loupe::io::checkpoint&, loupe::executor&)> make;
+    bool on_request = false; ///< only run when named
 };
 
 /// The stock model of a file, one sequence at a time.

@@ -120,7 +120,9 @@ int run(int argc, char** argv) {
                 ablate.model);
     c->add_option("--text", ablate.text, "a text file; blank lines separate documents, the clusters of the intervals");
     c->add_option("--tasks", ablate.tasks, "a JSONL file of tasks, as for score");
-    c->add_option("--variants", ablate.variants, "ids separated by commas (see `loupe variants MODEL`); without it, all that fit the model")
+    c->add_option(
+         "--variants", ablate.variants,
+         "ids separated by commas (see `loupe variants MODEL`); without it, all that fit the model and are not marked \"only when named\"")
         ->delimiter(',');
     c->add_option("--context", ablate.context, "tokens in a segment, BOS included")->check(CLI::Range(2, 1 << 24))->capture_default_str();
     c->add_option("--json", ablate.json, "write the figures of every id to this file (- for standard output)");

@@ -47,6 +47,7 @@ void ablate(const ablate_options& o) {
     std::vector<lab::subject> subjects{family.variants.front().make(file, threads)};
     if (o.variants.empty()) {
         for (std::size_t i = 1; i < family.variants.size(); ++i) {
+            if (family.variants[i].on_request) continue;
             if (!family.variants[i].applies(file.sizes)) {
                 fmt::print(stderr, "left out: {} would change nothing in this model, or needs what it lacks\n", family.variants[i].id);
                 continue;

@@ -62,11 +62,12 @@ inline bool always(const dimensions&) { return true; }
 
 /// Adds `M` as an ablation of `Base`.
 template <is::model Base, is::model M>
-void add(std::vector<variant>& list, std::string id, std::string explanation, std::function<bool(const dimensions&)> applies = always) {
+void add(std::vector<variant>& list, std::string id, std::string explanation, std::function<bool(const dimensions&)> applies = always,
+         bool on_request = false) {
     const auto make = [id, explanation](const io::checkpoint& file, executor& threads) {
         return lab::make_subject<Base, M>(id, explanation, file, threads);
     };
-    list.push_back({std::move(id), std::move(explanation), diff<Base, M>(), std::move(applies), make});
+    list.push_back({std::move(id), std::move(explanation), diff<Base, M>(), std::move(applies), make, on_request});
 }
 
 inline bool has_full(const dimensions& d) { return d.first_full() < d.blocks(); }
@@ -90,7 +91,7 @@ void add_common(std::vector<variant>& list) {
     add<Base, with<Base, slot::activation<activation::silu>>>(list, "activation-silu", "feed-forward: silu in place of gelu");
     add<Base, with<Base, slot::activation<activation::relu2>>>(list, "activation-relu2", "feed-forward: squared relu in place of gelu");
     add<Base, with<Base, slot::score_scale<scale::times<std::ratio<1, 2>>>>>(list, "score-scale-half", "attention scores times 0.5");
-    add<Base, with<Base, slot::post_norms<norm::none>>>(list, "no-post-norms", "no norms behind attention and feed-forward");
+    add<Base, with<Base, slot::post_norms<norm::none>>>(list, "no-post-norms", "no norms behind attention and feed-forward", always, true);
     add<Base, with<Base, slot::weights<weights::requantized<format::q8_0>>>>(list, "weights-q8_0", "matrices rounded to Q8_0");
     add<Base, with<Base, slot::weights<weights::requantized<format::q4_0>>>>(list, "weights-q4_0", "matrices rounded to Q4_0");
     const auto prunes = [](const dimensions& d) { return d.first_full() + 1 < d.blocks(); };
