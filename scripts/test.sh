@@ -4,7 +4,7 @@
 
 preset="${PRESET:-release}"
 extra=""
-[ "$preset" != clang ] || extra="clang"
+case "$preset" in clang | asan) extra="clang" ;; esac
 install_missing $packages $test_packages $extra
 configure "$preset" -DLOUPE_BUILD_TESTS=ON "$@"
 step "Building (some minutes the first time)"
