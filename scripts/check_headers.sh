@@ -34,7 +34,7 @@ find include -name '*.hpp' | sort | xargs awk -v work="$work" -v names="$precomp
     }
     END {
         n = split(names, bases, " ")
-        for (i = 1; i <= n; ++i) { base[bases[i]]; print bases[i], "-o", file(bases[i]) > (work "/first") }
+        for (i = 1; i <= n; ++i) { base[bases[i]]; print bases[i], "-fpch-instantiate-templates -o", file(bases[i]) > (work "/first") }
         for (k = 1; k <= count; ++k) {
             if (headers[k] in base) continue
             for (i = 1; i <= n && !reaches(headers[k], bases[i]);) ++i

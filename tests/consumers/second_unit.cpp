@@ -2,5 +2,5 @@
 #include <loupe/loupe.hpp>
 #include <loupe/ref/decoder.hpp>
 
-const loupe::format::info& seen_by_second_unit();
-const loupe::format::info& seen_by_second_unit() { return loupe::format::info_of<loupe::format::q8_0>(); }
+extern const loupe::format::info* const of_second_unit;
+constinit const loupe::format::info* const of_second_unit = &loupe::format::info_of<loupe::format::q8_0>();
