@@ -1,4 +1,4 @@
-// Ablations that compare a model with itself.
+// An ablation that compares a model with itself.
 #include <loupe/lab/lab.hpp>
 #include <loupe/model/nano.hpp>
 
@@ -9,7 +9,4 @@ using nope = with<base, slot::rope_full<rope::none>>;
 
 lab::report itself(const io::checkpoint& file, const lab::corpus& text) {
     return lab::ablate<base, nope>(file, &text); // nope -> base, says: variant_is_the_base<1>
-}
-lab::report no_model(const io::checkpoint& file, const lab::corpus& text) {
-    return lab::ablate<base, nope>(file, &text); // nope -> card, says: model
 }

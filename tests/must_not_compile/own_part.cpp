@@ -112,7 +112,7 @@ using count_1 = with<nano::a, slot::experts_used<my_count>>; // says: count_is_n
 struct my_router {
     static constexpr bool uses_experts = true;
     template <class T>
-    static void route(std::span<T>, std::span<choice<T>>, route_place); // choice -> span
+    static void route(std::span<T>, std::span<choice<T>>, route_place); // route_place -> mask_sizes
 };
 using router_1 = with<nano::a, slot::router<my_router>>; // says: route\(
 

@@ -1,6 +1,7 @@
 // The laboratory: compositions in, paired comparisons out.
 #pragma once
 
+#include <loupe/core/concepts.hpp>
 #include <loupe/lab/ablate.hpp>
 #include <loupe/lab/report_html.hpp>
 #include <loupe/lab/report_json.hpp>

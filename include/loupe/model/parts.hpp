@@ -1,7 +1,7 @@
 // The names of a decoder's slots: `part::x` is the name of slot x.
 //
-// A model's type leaves out what is usual. Nothing depends on which part is the usual one, and every model names all its parts; it only
-// keeps the types short that compilers print.
+// A model's type leaves out what is usual, which is what E2B has. Nothing depends on which part is the usual one: compose<> asks for all
+// parts, and it only keeps the types short that compilers print.
 #pragma once
 
 #include <loupe/model/dimensions.hpp>
@@ -32,7 +32,7 @@ struct embedding_scale {
 };
 struct per_layer_input {
     static constexpr std::string_view name = "per_layer_input";
-    using usual = loupe::per_layer_input::off;
+    using usual = loupe::per_layer_input::on;
 };
 struct rope_sliding {
     static constexpr std::string_view name = "rope_sliding";
@@ -52,7 +52,7 @@ struct mask_full {
 };
 struct image_mask {
     static constexpr std::string_view name = "image_mask";
-    using usual = loupe::image_mask::within_image;
+    using usual = loupe::image_mask::causal;
 };
 struct score_scale {
     static constexpr std::string_view name = "score_scale";
@@ -76,7 +76,7 @@ struct v_norm {
 };
 struct value_full {
     static constexpr std::string_view name = "value_full";
-    using usual = loupe::value::key;
+    using usual = loupe::value::projected;
 };
 struct kv_sharing {
     static constexpr std::string_view name = "kv_sharing";
@@ -96,7 +96,7 @@ struct activation {
 };
 struct feed_forward {
     static constexpr std::string_view name = "feed_forward";
-    using usual = loupe::feed_forward::gated;
+    using usual = loupe::feed_forward::gated_double_wide;
 };
 struct router {
     static constexpr std::string_view name = "router";

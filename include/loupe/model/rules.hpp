@@ -3,6 +3,7 @@
 // are applied to sizes read from files, in model/check.hpp.
 #pragma once
 
+#include <loupe/core/concepts.hpp>
 #include <loupe/model/slots.hpp>
 
 #include <array>

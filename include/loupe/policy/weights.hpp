@@ -19,8 +19,9 @@ concept weights = requires(std::span<float> row) {
     { T::enabled } -> flag;
     typename constant<T::enabled>;
     T::prepare(row);
-    requires is::encodable_format<typename T::format>;
-};
+    typename T::format;
+}
+&&encodable_format<typename T::format>;
 
 } // namespace is
 
