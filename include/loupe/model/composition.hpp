@@ -72,7 +72,7 @@ inline constexpr bool is_usual = std::same_as<typename B::type, typename B::part
 template <class... Bindings>
 constexpr bool is_normal() {
     index_t last = -1;
-    const auto follows = [&last](index_t rank) { return rank > last && (last >= 0 || rank == 0) && (last = rank, true); };
+    [[maybe_unused]] const auto follows = [&last](index_t rank) { return rank > last && (last >= 0 || rank == 0) && (last = rank, true); };
     return sizeof...(Bindings) > 0 && ((follows(rank_of<typename Bindings::part>) && !is_usual<Bindings>)&&...);
 }
 
