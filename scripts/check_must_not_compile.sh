@@ -1,24 +1,27 @@
 #!/bin/sh
-# What must not compile: every snippet of tests/must_not_compile (see its README.md), with g++ and clang++. Other folders may be named.
+# What must not compile: every snippet of tests/must_not_compile, with g++ and clang++. Another folder may be named.
 #
 # A line of a snippet that ends in "// good -> bad" also exists with its first word `good` exchanged for `bad`. As written, the file must
 # compile without a warning. With one such word exchanged it must not: the compiler's first error has to be on the line that says
-# "says: <regular expression>", and the message has to say so within one screen, apart from where it repeats the user's line.
+# "says: <regular expression>", and the message has to say so within one screen, apart from where it repeats the user's line. A file that
+# needs more says so: "// … at most N lines".
 set -eu
 cd "$(dirname "$0")/.."
 screen=24 columns=200
+std=build/must_not_compile/std
+flags="-std=c++20 -march=x86-64-v3 -Iinclude -Wall -Wextra -Wpedantic -Wconversion -Wno-sign-conversion -Werror"
 
 # Compiles one file with one compiler, and holds the message against what the file's .want says, if it has one.
 if [ "${1:-}" = --one ]; then
     cxx=$2 file=$3 message=${3%.cpp}.$2.txt
-    flags="-std=c++20 -march=x86-64-v3 -fsyntax-only -Iinclude -Wall -Wextra -Wpedantic -Wconversion -Wno-sign-conversion -Werror"
     refuse() {
         echo "$file with $cxx: $1"
         sed -n "1,${screen}p" "$message" | cut -c "1-$columns" | sed 's/^/    /'
         exit 1
     }
+    case $cxx in clang*) precompiled="-include-pch $std.hpp.pch" ;; *) precompiled="-include $std.hpp" ;; esac
     # shellcheck disable=SC2086
-    if LC_ALL=C $cxx $flags "$file" >"$message" 2>&1; then compiles=yes; else compiles=no; fi
+    if LC_ALL=C $cxx $flags $precompiled -fsyntax-only "$file" >"$message" 2>&1; then compiles=yes; else compiles=no; fi
     want=${file%.cpp}.want
     if [ ! -e "$want" ]; then
         [ $compiles = yes ] || refuse "the good twin does not compile"
@@ -95,6 +98,14 @@ check() {
     for cxx in "$@"; do for file in "$to"/*.cpp; do echo "$cxx $file"; done; done | xargs -P "$(nproc)" -L 1 sh "scripts/$(basename "$0")" --one
 }
 
+# The standard headers are most of the time, and no message changes when they are precompiled. Loupe's own are read as a user reads them.
+mkdir -p build/must_not_compile
+printf '#include <%s>\n' algorithm array bit cmath concepts cstddef cstdint limits ratio span string string_view type_traits vector >$std.hpp
+# shellcheck disable=SC2086
+g++ $flags -x c++-header $std.hpp -o $std.hpp.gch
+# shellcheck disable=SC2086
+clang++ $flags -x c++-header $std.hpp -o $std.hpp.pch
+
 if [ $# -gt 0 ]; then
     check "$1" g++ clang++
     exit 0
@@ -129,5 +140,7 @@ wrong too_long "3 are allowed" <<'C'
 using a = with<nano::e, slot::kv<kv::window<8>>>; // 8 -> 0, says: positive<Window>' .with
 C
 
-echo "$snippets snippets with their twins, g++ and clang++; longest message up to its reason, in lines of $columns columns:"
-cat build/must_not_compile/must_not_compile/*.lines | sort -rn | head -n 3 | sed 's|build/must_not_compile/||'
+# Where the longest message of the files that match (or, with -v, do not) gets to its reason.
+longest() { cat build/must_not_compile/must_not_compile/*.lines | grep "$@" | sort -rn | sed -n '1s|^\([0-9]*\) \([^ ]*\) .*/|\1 (\2, |; 1s|$|)|p'; }
+echo "$snippets snippets with their twins, g++ and clang++; the reason stands at the latest on line, of $columns columns:"
+echo "  $(longest -v /compose-), and of compose<> with its 27 parts $(longest /compose-)"
