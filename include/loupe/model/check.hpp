@@ -169,14 +169,20 @@ void check_parts(const dimensions& d, const decoder_weights& w) {
         refuse("the model has experts, it has none");
     }
     const auto kinds = kinds_of_blocks(d);
+    const auto donor_of = [&](index_t i) -> index_t {
+        return part_of<M, part::kv_sharing>::donor(i, {kinds.get(), d.block.size()}, d.first_shared());
+    };
     for (index_t i = 0; i < d.blocks(); ++i) {
         const auto& b = w.block[static_cast<std::size_t>(i)].attention;
-        const index_t donor = part_of<M, part::kv_sharing>::donor(i, {kinds.get(), d.block.size()}, d.first_shared());
+        const index_t donor = donor_of(i);
         const std::string where = "block " + std::to_string(i);
         if (donor < 0 || donor > i) refuse(where + " has no keys and values and no earlier block of its kind to read them from");
         if (donor != i) {
             if (d[donor].head_width != d[i].head_width || d[donor].kv_heads != d[i].kv_heads || d[donor].full != d[i].full) {
                 refuse(where + " reads keys and values of block " + std::to_string(donor) + ", whose heads are others");
+            }
+            if (donor_of(donor) != donor) {
+                refuse(where + " reads keys and values of block " + std::to_string(donor) + ", which has none of its own");
             }
             continue;
         }

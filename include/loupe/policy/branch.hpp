@@ -1,6 +1,7 @@
 // Values of the slots that switch a branch: slot::per_layer_input, slot::dense_branch, slot::value_full, slot::feed_forward.
 #pragma once
 
+#include <loupe/core/concepts.hpp>
 #include <loupe/core/types.hpp>
 
 #include <concepts>
@@ -12,28 +13,32 @@ namespace is {
 /// `T::enabled`, and `T::combine(context, token)`: how the two halves of a per-layer input are joined, for float and double.
 template <class T>
 concept per_layer_input = requires(float x, double y) {
-    { T::enabled } -> std::convertible_to<bool>;
+    { T::enabled } -> flag;
+    typename constant<T::enabled>;
     { T::combine(x, x) } -> std::convertible_to<float>;
-    { T::combine(y, y) } -> std::convertible_to<double>;
+    { T::combine(y, y) } -> std::same_as<double>;
 };
 
 /// `T::enabled`: whether the dense branch beside the experts contributes.
 template <class T>
 concept dense_branch = requires {
-    { T::enabled } -> std::convertible_to<bool>;
+    { T::enabled } -> flag;
+    typename constant<T::enabled>;
 };
 
 /// `T::from_key`: whether values are the key projection instead of a projection of their own.
 template <class T>
 concept value_source = requires {
-    { T::from_key } -> std::convertible_to<bool>;
+    { T::from_key } -> flag;
+    typename constant<T::from_key>;
 };
 
 /// `T::has_experts`, and `T::width(stored, shares_kv)`: hidden width of a block's dense part.
 template <class T>
 concept feed_forward = requires(index_t width, bool shares_kv) {
-    { T::has_experts } -> std::convertible_to<bool>;
-    { T::width(width, shares_kv) } -> std::convertible_to<index_t>;
+    { T::has_experts } -> flag;
+    typename constant<T::has_experts>;
+    { T::width(width, shares_kv) } -> whole;
 };
 
 } // namespace is
