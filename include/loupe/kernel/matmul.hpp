@@ -42,6 +42,20 @@ struct weight_view {
     void decode_row(index_t r, float* out) const { format->decode_row(data + r * row_bytes(), out, width); }
 };
 
+/// The matrix laid out for integer products with it.
+inline aligned_vector<std::byte> pack(const weight_view& w, const integer_products& products, executor& threads) {
+    const index_t strips = (w.rows + products.rows - 1) / products.rows, bytes = products.strip_bytes(w.width);
+    aligned_vector<std::byte> packed(static_cast<std::size_t>(strips * bytes));
+    threads.for_ranges(strips, 16, [&](index_t first, index_t last) {
+        for (index_t s = first; s < last; ++s) {
+            const index_t row = s * products.rows;
+            products.pack(w.data + row * w.row_bytes(), w.row_bytes(), std::min(products.rows, w.rows - row), w.width,
+                          packed.data() + s * bytes);
+        }
+    });
+    return packed;
+}
+
 namespace detail {
 
 template <int M, int N>

@@ -14,6 +14,7 @@ namespace is {
 
 /// `T::enabled` says whether matrices are rewritten at all. If so, every row of every matrix (but the router's and the projection of the
 /// per-layer inputs, as in llama.cpp's quantiser) is decoded, goes through `T::prepare(row)` and is stored as `T::format`.
+/// A T that has `products(format)` also says with what integer products matrices are multiplied: see packed_weights.hpp.
 template <class T>
 concept weights = requires(std::span<float> row) {
     { T::enabled } -> flag;
