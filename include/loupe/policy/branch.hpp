@@ -2,6 +2,9 @@
 #pragma once
 
 #include <loupe/core/types.hpp>
+#include <loupe/policy/activation.hpp>
+#include <loupe/policy/norm.hpp>
+#include <loupe/policy/probe.hpp>
 
 #include <concepts>
 
@@ -34,6 +37,14 @@ template <class T>
 concept feed_forward = requires(index_t width, bool shares_kv) {
     { T::has_experts } -> std::convertible_to<bool>;
     { T::width(width, shares_kv) } -> std::convertible_to<index_t>;
+};
+
+/// A feed-forward part that brings its own sublayer, `T::template sublayer<Activation, PostNorm, Probe>`: made as
+/// `sublayer(block_weights, block, experts, experts_used)`, called as `sublayer(context&, x, probe)` on the residual stream x [tokens,
+/// width], which it changes in place. Constant, and a token's row may only depend on that row.
+template <class T>
+concept own_sublayer = feed_forward<T> && requires {
+    typename T::template sublayer<activation::gelu_tanh, norm::rms, probe::none>;
 };
 
 } // namespace is
