@@ -11,7 +11,7 @@ using mine = with<base, slot::rope_full<every_other_pair>>;
 int main() {
     executor threads(0);
     const auto file = io::open("examples/data/models/nano-e", threads);
-    const auto stories = lab::read_text("examples/data/text/stories.txt").substr(0, 15000);
-    const auto text = lab::cut_text(file.text(), stories, "15 kB of stories.txt", 512);
+    const auto stories = lab::read_text("examples/data/text/stories.txt").substr(0, 30000);
+    const auto text = lab::cut_text(file.text(), stories, "30 kB of stories.txt", 512);
     std::fputs(lab::text_report(lab::ablate<base, mine>(file, &text)).c_str(), stdout);
 }

@@ -62,6 +62,7 @@ function show_output(command,    line, file) {
 
 function signed(value, decimals,    text) {
     text = sprintf("%." decimals "f", value)
+    if (text ~ /^-[0.]*$/) text = substr(text, 2) # no minus before a zero
     sub(/^-/, "−", text)
     return text
 }
@@ -85,13 +86,17 @@ function small(value,    exponent) {
     return sprintf("%.1f·", value) power_of_ten(exponent)
 }
 
+function plus(text) { return text ~ /^−/ || text ~ /^[0.]*$/ ? text : "+" text }
+
 function change(value, low, high,    percent, decimals, text) {
-    if (value >= 9) return sprintf("×%.0f [%.0f, %.0f]", 1 + value, 1 + low, 1 + high)
+    if (value >= 9) {
+        decimals = value < 99 ? 1 : 0
+        return "×" signed(1 + value, decimals) " [" signed(1 + low, decimals) ", " signed(1 + high, decimals) "]"
+    }
     percent = 100 * value < 0 ? -100 * value : 100 * value
     decimals = percent < 0.995 ? 2 : percent < 9.95 ? 1 : 0
     text = signed(100 * value, decimals)
-    if (text !~ /^−/ && value > 0) text = "+" text
-    return text " % [" signed(100 * low, decimals) ", " signed(100 * high, decimals) "]"
+    return plus(text) " % [" signed(100 * low, decimals) ", " signed(100 * high, decimals) "]"
 }
 
 function figure(model, id, name,    key) {
@@ -107,7 +112,7 @@ function figure(model, id, name,    key) {
     if (name == "KL") return small(value[key])
     if (name == "top-1") return sprintf("%.1f %%", 100 * value[key])
     if (name ~ / nats$/) return sprintf("%.3f", value[key])
-    if (name ~ / change$/) return signed(100 * value[key], 1) " [" signed(100 * low[key], 1) ", " signed(100 * high[key], 1) "]"
+    if (name ~ / change$/) return plus(signed(100 * value[key], 1)) " [" signed(100 * low[key], 1) ", " signed(100 * high[key], 1) "]"
     return sprintf("%.1f %%", 100 * value[key])
 }
 
