@@ -74,8 +74,11 @@ int main() {
 #if __has_include(<loupe/check/check.hpp>)
     // [check]
     const auto holds = check<ungated::sublayer<activation::gelu_tanh, norm::rms, probe::none>>();
-    if (!holds) std::puts(holds.text().c_str());
-        // [/check]
+    if (!holds) {
+        std::puts(holds.text().c_str());
+        return 1;
+    }
+    // [/check]
 #endif
     // [ablate]
     executor threads(0);
