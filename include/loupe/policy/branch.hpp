@@ -3,6 +3,9 @@
 
 #include <loupe/core/concepts.hpp>
 #include <loupe/core/types.hpp>
+#include <loupe/policy/activation.hpp>
+#include <loupe/policy/norm.hpp>
+#include <loupe/policy/probe.hpp>
 
 #include <concepts>
 
@@ -39,6 +42,14 @@ concept feed_forward = requires(index_t width, bool shares_kv) {
     { T::has_experts } -> flag;
     typename constant<T::has_experts>;
     { T::width(width, shares_kv) } -> whole;
+};
+
+/// A feed-forward part that brings its own sublayer, `T::template sublayer<Activation, PostNorm, Probe>`: made as
+/// `sublayer(block_weights, block, experts, experts_used)`, called as `sublayer(context&, x, probe)` on the residual stream x [tokens,
+/// width], which it changes in place. Constant, and a token's row may only depend on that row.
+template <class T>
+concept own_sublayer = feed_forward<T> && requires {
+    typename T::template sublayer<activation::gelu_tanh, norm::rms, probe::none>;
 };
 
 } // namespace is
