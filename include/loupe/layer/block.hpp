@@ -13,8 +13,11 @@ namespace loupe {
 /// block's. Only what a block computes with is a parameter, so models that differ elsewhere share its code.
 template <class Attention, class FeedForward, class PostNorm, bool PerLayerInput>
 class block {
+  public:
     using probe_type = typename Attention::probe_type;
+    static constexpr bool owns_kv = Attention::owns_kv;
 
+  private:
     const block_weights* weights_;
     index_t index_;
     Attention attention_;
