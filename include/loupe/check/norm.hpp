@@ -32,7 +32,7 @@ verdict check() {
             detail::numbers(3).fill(std::span(stored), 2);
             for (const std::span<const double> gain : {std::span<const double>(), std::span<const double>(stored)}) {
                 for (const input& in : inputs) {
-                    if (const std::string what = broken(width, gain, in); !what.empty()) {
+                    if (const std::string what = detail::attempt([&] { return broken(width, gain, in); }); !what.empty()) {
                         return say(what, " (", in.name, ", width ", width, gain.empty() ? ", no gain)" : ", with gain)");
                     }
                 }

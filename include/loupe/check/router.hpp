@@ -54,7 +54,7 @@ verdict check(router_trials trials = {}) {
             for (const index_t used : {1, 2, 4, 8}) {
                 if (used > experts) continue;
                 for (const kind_of_scores& kind : kinds) {
-                    if (const std::string what = broken(experts, used, kind.scale); !what.empty()) {
+                    if (const std::string what = detail::attempt([&] { return broken(experts, used, kind.scale); }); !what.empty()) {
                         return say(what, " (", used, " of ", experts, experts == 1 ? " expert, " : " experts, ", kind.name, ")");
                     }
                 }

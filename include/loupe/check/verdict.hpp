@@ -16,6 +16,20 @@
 
 namespace loupe {
 
+namespace detail {
+
+/// What find() says, or the exception that it throws.
+template <class Find>
+std::string attempt(Find&& find) {
+    try {
+        return find();
+    } catch (const std::exception& e) {
+        return std::string("throws: ") + e.what();
+    }
+}
+
+} // namespace detail
+
 /// The rules that a part was held against, and those that it broke: for each one line with the smallest input that shows it,
 /// e.g. "mask my_mask: sees(query 0, key 1) is true but looks_ahead is false (window 1)".
 class verdict {
@@ -32,13 +46,10 @@ class verdict {
     template <class Find>
     void rule(Find&& find) {
         ++rules_;
-        std::string what;
-        try {
-            what = find();
-        } catch (const std::exception& e) {
-            what = std::string("throws: ") + e.what();
-        }
-        if (!what.empty()) broken_.push_back(part_ + ": " + what);
+        const std::string what = detail::attempt(find);
+        if (what.empty()) return;
+        std::string line = part_ + ": " + what;
+        if (broken_.empty() || broken_.back() != line) broken_.push_back(std::move(line));
     }
 
     bool ok() const { return broken_.empty(); }
