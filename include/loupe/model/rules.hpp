@@ -50,16 +50,19 @@ struct format_block_does_not_divide_width {};
 
 namespace detail {
 
-/// First block without a donor, or −1.
+/// First block without a donor that has keys of its own, of its kind and not behind it; or −1.
 template <class Sharing>
 constexpr index_t first_orphan(const card& c) {
     constexpr index_t most = 1024;
     std::array<bool, most> full{};
     const index_t blocks = c.blocks < most ? c.blocks : most;
     for (index_t i = 0; i < blocks; ++i) full[static_cast<std::size_t>(i)] = c.is_full(i);
+    const auto donor = [&](index_t block) -> index_t {
+        return Sharing::donor(block, std::span<const bool>(full.data(), static_cast<std::size_t>(blocks)), c.blocks - c.kv_shared_blocks);
+    };
     for (index_t i = 0; i < blocks; ++i) {
-        if (Sharing::donor(i, std::span<const bool>(full.data(), static_cast<std::size_t>(blocks)), c.blocks - c.kv_shared_blocks) < 0)
-            return i;
+        const index_t d = donor(i);
+        if (d < 0 || d > i || c.is_full(d) != c.is_full(i) || donor(d) != d) return i;
     }
     return -1;
 }
