@@ -474,6 +474,7 @@ verdict check(layer_trials trials = {}) {
                     const Layer layer{&all->block.experts, 0, s.experts, s.used};
                     layer(c, x, probe, out);
                 } else {
+                    static_cast<void>(s);
                     const Layer layer{&all->block.mlp, 0};
                     layer(c, x, probe, out);
                 }

@@ -43,7 +43,7 @@ verdict check() {
     const auto run = [&]<class T>(detail::guarded<T>& row, std::span<const double> gain, const input& in) {
         const std::vector<T> g(gain.begin(), gain.end());
         make(row.values(), in);
-        Norm::template apply<T>(row.values(), g, static_cast<T>(epsilon));
+        Norm::apply(row.values(), std::span<const T>(g), static_cast<T>(epsilon));
     };
     constexpr input ordinary{"values up to 1", 1, false};
     const std::initializer_list<input> all{ordinary,

@@ -13,11 +13,8 @@ namespace loupe {
 /// block's. Only what a block computes with is a parameter, so models that differ elsewhere share its code.
 template <class Attention, class FeedForward, class PostNorm, bool PerLayerInput>
 class block {
-  public:
     using probe_type = typename Attention::probe_type;
-    static constexpr bool owns_kv = Attention::owns_kv;
 
-  private:
     const block_weights* weights_;
     index_t index_;
     Attention attention_;
@@ -26,6 +23,8 @@ class block {
     float scalar_;
 
   public:
+    static constexpr bool owns_kv = Attention::owns_kv;
+
     block(const block_weights& w, const attention_sizes& sizes, index_t experts, index_t experts_used, float scalar)
         : weights_(&w), index_(sizes.block), attention_{&w.attention, sizes},
           feed_forward_(w, sizes.block, experts, experts_used), per_layer_{&w.per_layer, sizes.block}, scalar_(scalar) {}

@@ -1,4 +1,5 @@
-// Checks at run time: sizes read from a file against the rules of a composition and against its card, ids, image blocks.
+// Checks at run time: sizes read from a file against the rules of a composition and against its card, ids, image blocks. What holds a part
+// of one's own against what the framework relies on, check<Part>(), is in check/check.hpp.
 #pragma once
 
 #include <loupe/core/error.hpp>
@@ -10,6 +11,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace loupe {
@@ -170,8 +172,9 @@ void check_parts(const dimensions& d, const decoder_weights& w) {
     } else if (d.experts > 0) {
         refuse("the model has experts, it has none");
     }
-    for (const auto& [slot, reach] : {std::pair{"mask_sliding", part_of<M, part::mask_sliding>::reach({d.window})},
-                                      std::pair{"mask_full", part_of<M, part::mask_full>::reach({d.window})}}) {
+    using named_reach = std::pair<const char*, index_t>;
+    for (const auto& [slot, reach] : {named_reach{"mask_sliding", part_of<M, part::mask_sliding>::reach({d.window})},
+                                      named_reach{"mask_full", part_of<M, part::mask_full>::reach({d.window})}}) {
         if (reach < 0) refuse(std::string(slot) + " reaches back " + std::to_string(reach) + " positions, expected 0 (no bound) or more");
     }
     using kept = part_of<M, part::kv>;
@@ -180,11 +183,11 @@ void check_parts(const dimensions& d, const decoder_weights& w) {
                " last positions, expected 0 or more");
     }
     const auto kinds = kinds_of_blocks(d);
+    const auto donor_of = [&](index_t i) -> index_t {
+        return part_of<M, part::kv_sharing>::donor(i, {kinds.get(), d.block.size()}, d.first_shared());
+    };
     for (index_t i = 0; i < d.blocks(); ++i) {
         const auto& b = w.block[static_cast<std::size_t>(i)].attention;
-        const auto donor_of = [&](index_t block) {
-            return static_cast<index_t>(part_of<M, part::kv_sharing>::donor(block, {kinds.get(), d.block.size()}, d.first_shared()));
-        };
         const index_t donor = donor_of(i);
         const std::string where = "block " + std::to_string(i);
         if (donor < 0 || donor > i) refuse(where + " has no keys and values and no earlier block of its kind to read them from");

@@ -27,7 +27,7 @@ struct rope_on_an_odd_head_width {};
 /// A sliding window holds at least the query's own key.
 template <index_t Window>
 struct sliding_window_is_empty {};
-/// A block without keys of its own reads those of an earlier block of its kind.
+/// A block without keys of its own reads those of an earlier block of its kind that has some.
 template <index_t Block>
 struct shared_kv_block_has_no_donor_of_its_kind {};
 /// At least one block has keys and values.
@@ -50,19 +50,20 @@ struct format_block_does_not_divide_width {};
 
 namespace detail {
 
-/// First block without a donor that has keys of its own, of its kind and not behind it; or −1.
+/// First block without a donor, or −1.
 template <class Sharing>
 constexpr index_t first_orphan(const card& c) {
     constexpr index_t most = 1024;
     std::array<bool, most> full{};
     const index_t blocks = c.blocks < most ? c.blocks : most;
     for (index_t i = 0; i < blocks; ++i) full[static_cast<std::size_t>(i)] = c.is_full(i);
-    const auto donor = [&](index_t block) -> index_t {
-        return Sharing::donor(block, std::span<const bool>(full.data(), static_cast<std::size_t>(blocks)), c.blocks - c.kv_shared_blocks);
+    const auto donor_of = [&](index_t i) {
+        return Sharing::donor(i, std::span<const bool>(full.data(), static_cast<std::size_t>(blocks)), c.blocks - c.kv_shared_blocks);
     };
     for (index_t i = 0; i < blocks; ++i) {
-        const index_t d = donor(i);
-        if (d < 0 || d > i || c.is_full(d) != c.is_full(i) || donor(d) != d) return i;
+        const index_t donor = donor_of(i);
+        if (donor == i) continue;
+        if (donor < 0 || donor > i || c.is_full(donor) != c.is_full(i) || donor_of(donor) != donor) return i;
     }
     return -1;
 }
