@@ -1,4 +1,4 @@
-// check<>() catches bugs: for every rule one policy that breaks it, and what is said of it, down to the smallest input that shows it.
+// check<>() catches bugs: policies with one bug each, and what is said of them, down to the smallest input that shows it.
 #include <loupe/check/check.hpp>
 #include <loupe/core/compat/catch2.hpp>
 

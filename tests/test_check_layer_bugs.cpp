@@ -1,5 +1,5 @@
-// check<>() catches bugs in layers: for every rule one layer that breaks it, and what is said of it, down to the smallest input that shows
-// it. The layers are written as a student would, in plain loops.
+// check<>() catches bugs in layers: one bug each, and what is said of it, down to the smallest input that shows it. The layers are written
+// as a student would, in plain loops.
 #include <loupe/check/layer.hpp>
 #include <loupe/core/compat/catch2.hpp>
 #include <loupe/core/error.hpp>
