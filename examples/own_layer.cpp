@@ -3,9 +3,6 @@
 
 #include <cstdio>
 #include <numeric>
-#if __has_include(<loupe/check/check.hpp>)
-#include <loupe/check/check.hpp>
-#endif
 
 using namespace loupe;
 
@@ -71,7 +68,6 @@ using plain = with<base, slot::feed_forward<ungated>>;
 // [/variants]
 
 int main() {
-#if __has_include(<loupe/check/check.hpp>)
     // [check]
     const auto holds = check<ungated::sublayer<activation::gelu_tanh, norm::rms, probe::none>>();
     if (!holds) {
@@ -79,7 +75,6 @@ int main() {
         return 1;
     }
     // [/check]
-#endif
     // [ablate]
     executor threads(0);
     const auto file = io::open("examples/data/models/nano-e", threads);
