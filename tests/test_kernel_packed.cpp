@@ -104,17 +104,13 @@ TEST_CASE("packed: all sets of instructions give the same bits", "[packed]") {
     for_each_integer_format([&]<class F>() {
         const format::info& f = format::info_of<F>();
         const auto blocks = random_blocks(f, rows, width);
-        const packed_view plain(f, blocks.data(), rows, width, *kernel::products_for<simd::int8_portable<16>>(f));
+        const packed_view plain(f, blocks.data(), rows, width, *kernel::products_for<simd::int8_portable<8>>(f));
         const auto expected = product(plain, x, tokens);
-        const packed_view narrow(f, blocks.data(), rows, width, *kernel::products_for<simd::int8_portable<8>>(f));
-        CHECK((product(narrow, x, tokens) == expected));
+        const packed_view native(f, blocks.data(), rows, width, *kernel::products_for(f)); // the portable one elsewhere
+        CHECK((product(native, x, tokens) == expected));
 #if defined(__AVX2__) && defined(__FMA__) && defined(__F16C__)
         const packed_view avx2(f, blocks.data(), rows, width, *kernel::products_for<simd::int8_avx2>(f));
         CHECK((product(avx2, x, tokens) == expected));
-#endif
-#if defined(__AVX512VNNI__) && defined(__AVX512BW__)
-        const packed_view vnni(f, blocks.data(), rows, width, *kernel::products_for<simd::int8_vnni>(f));
-        CHECK((product(vnni, x, tokens) == expected));
 #endif
     });
 }

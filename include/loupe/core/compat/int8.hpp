@@ -35,14 +35,15 @@ struct int8_portable {
     };
 
   private:
+    // Not inlined: a tile calls each of these a hundred times, and a compiler that unrolls them all is busy for minutes.
     template <class F>
-    static bytes each_byte(F&& f) {
+    [[gnu::noinline]] static bytes each_byte(F&& f) {
         bytes out;
         for (std::size_t i = 0; i < 4 * Rows; ++i) out.at[i] = static_cast<std::uint8_t>(f(i));
         return out;
     }
     template <class F>
-    static floats each_row(F&& f) {
+    [[gnu::noinline]] static floats each_row(F&& f) {
         floats out;
         for (std::size_t i = 0; i < Rows; ++i) out.at[i] = f(i);
         return out;
@@ -73,7 +74,7 @@ struct int8_portable {
     }
     /// −128 · (sum of 16 weights), what the 128 in the activations adds to a product. No weight exceeds Largest.
     template <int Largest>
-    static ints start(const bytes* w) {
+    [[gnu::noinline]] static ints start(const bytes* w) {
         ints out{};
         for (std::size_t r = 0; r < Rows; ++r)
             for (std::size_t q = 0; q < 4; ++q)
@@ -82,7 +83,7 @@ struct int8_portable {
     }
     /// start + the products of 16 weights of each row with 16 activations.
     template <int Largest>
-    static ints dot(ints start, const bytes* w, const std::uint8_t* x) {
+    [[gnu::noinline]] static ints dot(ints start, const bytes* w, const std::uint8_t* x) {
         for (std::size_t r = 0; r < Rows; ++r)
             for (std::size_t q = 0; q < 4; ++q)
                 for (std::size_t j = 0; j < 4; ++j) start.at[r] += x[4 * q + j] * static_cast<std::int8_t>(w[q].at[4 * r + j]);
