@@ -4,7 +4,7 @@
 #include <loupe/core/error.hpp>
 #include <loupe/layer/weights.hpp>
 #include <loupe/model/dimensions.hpp>
-#include <loupe/model/slots.hpp>
+#include <loupe/model/numbers.hpp>
 
 #include <cmath>
 #include <memory>
@@ -130,16 +130,13 @@ inline void check_card(const dimensions& d, const card& c, const std::string& wh
 }
 
 /// The feed-forward width that a composition wants in every block, where it has a card.
-template <is::model M>
-void check_widths(const dimensions& d, const std::string& what) {
-    if constexpr (is::card_type<part_of<M, part::sizes>>) {
-        constexpr card c = part_of<M, part::sizes>::value;
-        for (index_t i = 0; i < d.blocks(); ++i) {
-            const index_t expected = part_of<M, part::feed_forward>::width(c.mlp_width, i >= c.blocks - c.kv_shared_blocks);
-            if (d[i].mlp_width != expected) {
-                throw error(what + ": feed-forward width of block " + std::to_string(i) + ": expected " + std::to_string(expected) +
-                            ", found " + std::to_string(d[i].mlp_width));
-            }
+inline void check_widths(const composition_numbers& m, const dimensions& d, const std::string& what) {
+    if (m.sizes == nullptr) return;
+    for (index_t i = 0; i < d.blocks(); ++i) {
+        const index_t expected = m.mlp_width(m.sizes->mlp_width, i >= m.sizes->blocks - m.sizes->kv_shared_blocks);
+        if (d[i].mlp_width != expected) {
+            throw error(what + ": feed-forward width of block " + std::to_string(i) + ": expected " + std::to_string(expected) +
+                        ", found " + std::to_string(d[i].mlp_width));
         }
     }
 }
@@ -152,18 +149,16 @@ inline std::unique_ptr<bool[]> kinds_of_blocks(const dimensions& d) {
 }
 
 /// Whether sizes and weights hold everything that the composition uses.
-template <is::model M>
-void check_parts(const dimensions& d, const decoder_weights& w) {
+inline void check_parts(const composition_numbers& m, const dimensions& d, const decoder_weights& w) {
     const auto refuse = [](const std::string& message) { throw error("this composition does not fit the model: " + message); };
-    if constexpr (is::card_type<part_of<M, part::sizes>>) {
-        constexpr card c = part_of<M, part::sizes>::value;
-        check_card(d, c, "this model");
-        check_widths<M>(d, "this model");
+    if (m.sizes != nullptr) {
+        check_card(d, *m.sizes, "this model");
+        check_widths(m, d, "this model");
     }
-    if (part_of<M, part::per_layer_input>::enabled && !w.per_layer_table.exists()) refuse("it has per-layer inputs, the model has none");
-    if constexpr (part_of<M, part::feed_forward>::has_experts) {
+    if (m.per_layer_input && !w.per_layer_table.exists()) refuse("it has per-layer inputs, the model has none");
+    if (m.has_experts) {
         if (d.experts == 0) refuse("it has experts, the model has none");
-        const index_t used = part_of<M, part::experts_used>::count(d.experts_used);
+        const index_t used = m.experts_used(d.experts_used);
         if (used > d.experts) refuse("it uses " + std::to_string(used) + " experts, the model has " + std::to_string(d.experts));
     } else if (d.experts > 0) {
         refuse("the model has experts, it has none");
@@ -171,7 +166,7 @@ void check_parts(const dimensions& d, const decoder_weights& w) {
     const auto kinds = kinds_of_blocks(d);
     for (index_t i = 0; i < d.blocks(); ++i) {
         const auto& b = w.block[static_cast<std::size_t>(i)].attention;
-        const index_t donor = part_of<M, part::kv_sharing>::donor(i, {kinds.get(), d.block.size()}, d.first_shared());
+        const index_t donor = m.donor(i, {kinds.get(), d.block.size()}, d.first_shared());
         const std::string where = "block " + std::to_string(i);
         if (donor < 0 || donor > i) refuse(where + " has no keys and values and no earlier block of its kind to read them from");
         if (donor != i) {
@@ -181,11 +176,12 @@ void check_parts(const dimensions& d, const decoder_weights& w) {
             continue;
         }
         if (!b.k.exists()) refuse(where + " needs a key projection, the model has none there");
-        const bool from_key = d[i].full && part_of<M, part::value_full>::from_key;
-        if (!from_key && !b.v.exists()) refuse(where + " needs a value projection, the model has none there (K = V)");
+        if (!(d[i].full && m.value_from_key) && !b.v.exists()) {
+            refuse(where + " needs a value projection, the model has none there (K = V)");
+        }
     }
-    const index_t prune_from = part_of<M, part::prune>::first_block(d.first_full());
-    if (part_of<M, part::prune>::enabled && prune_from >= d.blocks()) {
+    const index_t prune_from = m.pruning(d.first_full()).first_block;
+    if (m.prunes && prune_from >= d.blocks()) {
         refuse("it prunes from block " + std::to_string(prune_from) + " on, the model has " + std::to_string(d.blocks()) + " blocks");
     }
 }

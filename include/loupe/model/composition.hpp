@@ -107,6 +107,11 @@ constexpr bool differs_exactly_in(type_list<Parts...>, type_list<Allowed...>) {
     return ((same_part<A, B, Parts> != allowed(std::type_identity<Parts>{})) && ...);
 }
 
+inline void append_difference(std::string& text, std::string_view part, std::string_view raw_a, std::string_view raw_b) {
+    if (!text.empty()) text += '\n';
+    text.append(part) += ": " + written_name(raw_a) + " → " + written_name(raw_b);
+}
+
 } // namespace detail
 
 /// True if A and B differ in every named slot and in no other: `differs_only_in<base, nope, part::rope_full>`.
@@ -120,8 +125,8 @@ std::string diff() {
     std::string text;
     for_each_type(typename detail::parts_of<A>::type{}, [&text]<class Part>() {
         if constexpr (!same_part<A, B, Part>) {
-            if (!text.empty()) text += '\n';
-            text += std::string(Part::name) + ": " + type_name<part_of<A, Part>>() + " → " + type_name<part_of<B, Part>>();
+            detail::append_difference(text, Part::name, detail::raw_type_name<part_of<A, Part>>(),
+                                      detail::raw_type_name<part_of<B, Part>>());
         }
     });
     return text;
