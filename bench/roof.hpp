@@ -1,8 +1,9 @@
-// What this machine can do at most, measured in the process that measures the kernels: one thread's float arithmetic and its reading of
-// memory.
+// What this machine can do at most, measured in the process that measures the kernels: one thread's arithmetic in floats and in
+// 8-bit integers, and its reading of memory.
 #pragma once
 
 #include <loupe/core/buffer.hpp>
+#include <loupe/core/compat/int8.hpp>
 #include <loupe/core/compat/xsimd.hpp>
 
 #include <algorithm>
@@ -38,6 +39,32 @@ inline double float_roof() {
         sink = loupe::simd::sum(total);
     });
     return 2.0 * chains * rounds * loupe::simd::width / s;
+}
+
+/// Products and additions of 8-bit integers a second: twelve independent chains.
+inline double int8_roof() {
+    using isa = loupe::simd::int8;
+    constexpr int chains = 12, rounds = 500'000;
+    volatile float sink = 0;
+    const double s = seconds_of([&] {
+        std::byte memory[4 * isa::rows]{};
+        std::uint8_t x[16]{};
+        typename isa::bytes w[4];
+        for (auto& v : w) v = isa::load(memory);
+        typename isa::ints sum[chains];
+        for (auto& v : sum) v = isa::template start<16>(w);
+        for (int i = 0; i < rounds; ++i) {
+            asm volatile("" : : "g"(x) : "memory"); // the activations are read again
+#pragma GCC unroll 12
+            for (int c = 0; c < chains; ++c) sum[c] = isa::template dot<16>(sum[c], w, x);
+        }
+        float out[isa::rows];
+        for (const auto& v : sum) {
+            isa::store(out, isa::to_floats(v));
+            sink = sink + out[0];
+        }
+    });
+    return 2.0 * chains * rounds * 16 * isa::rows / s;
 }
 
 /// Bytes a second of a sum over 256 MB.

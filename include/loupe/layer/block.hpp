@@ -12,7 +12,7 @@ namespace loupe {
 /// A kind of block. A model holds at most four kinds, whatever its depth: sliding or full, with keys and values of its own or an earlier
 /// block's. Only what a block computes with is a parameter, so models that differ elsewhere share its code; a layer's probe_type is
 /// probe::none if the block's probe watches nothing in it.
-template <class Attention, class FeedForward, class PostNorm, bool PerLayerInput, class Probe>
+template <class Attention, class FeedForward, class PostNorm, bool PerLayerInput, class Probe = typename Attention::probe_type>
 class block {
   public:
     using probe_type = Probe;
@@ -28,6 +28,8 @@ class block {
     float scalar_;
 
   public:
+    static constexpr bool owns_kv = Attention::owns_kv;
+
     block(const block_weights& w, const attention_sizes& sizes, index_t experts, index_t experts_used, float scalar)
         : weights_(&w), index_(sizes.block), attention_{&w.attention, sizes},
           feed_forward_(w, sizes.block, experts, experts_used), per_layer_{&w.per_layer, sizes.block}, scalar_(scalar) {}

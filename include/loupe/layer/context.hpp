@@ -124,6 +124,10 @@ class probe_ref<probe::none> {
 
     template <class Probe>
     probe_ref(const Probe&) {}
+    operator probe::none&() const {
+        static probe::none nothing;
+        return nothing;
+    }
 };
 
 /// An argument that only some layers need: a T for them, an empty value for the others.
@@ -155,7 +159,7 @@ inline void norm_rows(executor& threads, matrix_view<const float> x, std::span<c
             const auto row = out[r];
             if (out.data != x.data) std::copy_n(x[r].data(), x.width, row.data());
             for (index_t h = 0; h < heads; ++h) {
-                Norm::template apply<float>(row.subspan(static_cast<std::size_t>(h) * width, width), gain, epsilon);
+                Norm::apply(row.subspan(static_cast<std::size_t>(h) * width, width), gain, epsilon);
             }
         }
     });
