@@ -35,32 +35,25 @@ struct visible_keys {
 };
 
 /// Lists what `query` sees below position `end`, in order of position. `image_end` is one past the image that the query lies in, 0 for
-/// text.
-template <class Mask, class Kv, bool Prunes>
+/// text; `pruning` is one pointer, which may be null, or is left out.
+template <class Mask, class Kv, std::same_as<pruning_state>... Pruning>
 [[gnu::noinline]] inline void list_visible(index_t query, index_t end, index_t image_end, mask_sizes sizes, const kv_cache& cache,
-                                           argument_if<Prunes, const pruning_state*> pruning, visible_keys& out) {
+                                           visible_keys& out, const Pruning*... pruning) {
     out.rows.clear();
     out.positions.clear();
     const index_t reach = Mask::reach(sizes);
     const index_t first = reach == 0 ? 0 : std::max<index_t>(0, query - reach + 1);
-    const auto consider = [&](index_t begin, index_t end) {
-        for (index_t key = begin; key < end; ++key) {
-            // What lies ahead inside the query's image is visible whatever a causal mask says.
-            if (!Mask::sees(query, key, sizes) && !(key > query && key < image_end)) continue;
-            if (!kv::keeps<Kv>(query, key)) continue;
-            if constexpr (Prunes) {
-                if (pruning.value != nullptr && !pruning.value->sees(query, key)) continue;
-            }
-            out.rows.push_back(cache.row(key));
-            out.positions.push_back(key);
+    for (index_t key = first; key < end; ++key) {
+        if constexpr (Kv::length != 0) { // only the first and the last positions are kept
+            if (key >= Kv::sinks) key = std::max(key, query - Kv::length + 1);
         }
-    };
-    if constexpr (Kv::length != 0) {
-        const index_t kept = std::max(first, query - Kv::length + 1);
-        consider(first, std::min<index_t>(Kv::sinks, kept));
-        consider(kept, end);
-    } else {
-        consider(first, end);
+        // What lies ahead inside the query's image is visible whatever a causal mask says.
+        if (!Mask::sees(query, key, sizes) && !(key > query && key < image_end)) continue;
+        if constexpr (sizeof...(pruning) > 0) {
+            if (((pruning != nullptr && !pruning->sees(query, key)) || ...)) continue;
+        }
+        out.rows.push_back(cache.row(key));
+        out.positions.push_back(key);
     }
 }
 
@@ -88,9 +81,11 @@ template <class Mask, class Kv, class SoftCap, bool Prunes, class Probe>
             index_t image_end = 0;
             if (sizes.images_see_themselves && !c.image_end.empty()) image_end = c.image_end[static_cast<std::size_t>(c.in_chunk(t))];
             end = std::max(end, image_end);
-            const pruning_state* dropped = nullptr;
-            if constexpr (Prunes) dropped = pruning;
-            list_visible<Mask, Kv, Prunes>(query, end, image_end, sizes.mask, cache, dropped, visible);
+            if constexpr (Prunes) {
+                list_visible<Mask, Kv>(query, end, image_end, sizes.mask, cache, visible, pruning.value);
+            } else {
+                list_visible<Mask, Kv>(query, end, image_end, sizes.mask, cache, visible);
+            }
             const auto n = static_cast<index_t>(visible.rows.size());
             const auto scores = memory.take(sizes.heads, n);
             for (index_t g = 0; g < sizes.kv_heads; ++g) {
