@@ -13,6 +13,7 @@
 #include <loupe/policy/kv.hpp>
 #include <loupe/policy/mask.hpp>
 
+#include <variant>
 #include <vector>
 
 namespace loupe {
@@ -65,7 +66,7 @@ template <class Mask, class Kv, class SoftCap, bool Prunes, class Probe>
                                      matrix_view<float> mix) {
     constexpr bool watched = Probe::template watches<at::attn_scores> || Probe::template watches<at::attn_probs>;
     const index_t group = sizes.heads / sizes.kv_heads, D = sizes.head_width;
-    matrix_view<float> received;
+    std::conditional_t<Prunes, matrix_view<float>, std::monostate> received{}; // of this type so that no closure holds it for nothing
     if constexpr (Prunes) {
         if (observe) {
             received = c.memory.received.take(c.tokens, c.position + c.tokens);
