@@ -24,15 +24,20 @@ template <class Mask>
     }
 }
 
-// layer/attention.hpp, attend
+// layer/attention.hpp, attend_rows
 template <class Mask>
-[[gnu::noinline]] inline void attend(context& c, const attention_sizes& sizes, matrix_view<const float> q, const kv_cache& cache,
-                                     matrix_view<float> mix) {
-    const index_t group = sizes.heads / sizes.kv_heads, D = sizes.head_width;
-    const auto some = [&](index_t first, index_t last) {
+struct attend_rows {
+    const context& c;
+    const attention_sizes& sizes;
+    matrix_view<const float> q;
+    const kv_cache& cache;
+    matrix_view<float> mix;
+
+    void operator()(index_t first_row, index_t last_row) const {
+        const index_t group = sizes.heads / sizes.kv_heads, D = sizes.head_width;
         thread_local visible_keys visible;
         thread_local scratch<float> memory;
-        for (index_t t = first; t < last; ++t) {
+        for (index_t t = first_row; t < last_row; ++t) {
             const index_t query = c.position_of(t);
             index_t end = query + 1;
             index_t image_end = 0;
@@ -54,8 +59,15 @@ template <class Mask>
                                       {mix[t].data() + g * group * D, group, D});
             }
         }
-    };
-    c.threads.for_ranges(c.tokens, 8, some);
+    }
+};
+
+// layer/attention.hpp, attend
+template <class Mask>
+[[gnu::noinline]] inline void attend(context& c, const attention_sizes& sizes, matrix_view<const float> q, const kv_cache& cache,
+                                     matrix_view<float> mix) {
+    const attend_rows<Mask> rows{c, sizes, q, cache, mix};
+    c.threads.for_ranges(c.tokens, 8, rows);
 }
 
 // layer/attention.hpp, attention_layer

@@ -13,7 +13,6 @@
 #include <loupe/policy/kv.hpp>
 #include <loupe/policy/mask.hpp>
 
-#include <variant>
 #include <vector>
 
 namespace loupe {
@@ -58,24 +57,24 @@ template <class Mask, class Kv, std::same_as<pruning_state>... Pruning>
     }
 }
 
-/// Weighted values of the visible keys: q, mix: [tokens, heads · D]. The middle of an attention layer, apart because layers that differ in
-/// their projections and norms share it.
+/// Weighted values of the visible keys, for some of the queries: q, mix: [tokens, heads · D]. No lambda: its closure would hold arguments
+/// that are empty.
 template <class Mask, class Kv, class SoftCap, bool Prunes, class Probe>
-[[gnu::noinline]] inline void attend(context& c, const attention_sizes& sizes, matrix_view<const float> q, const kv_cache& cache,
-                                     argument_if<Prunes, pruning_state*> pruning, argument_if<Prunes, bool> observe, probe_ref<Probe> probe,
-                                     matrix_view<float> mix) {
-    constexpr bool watched = Probe::template watches<at::attn_scores> || Probe::template watches<at::attn_probs>;
-    const index_t group = sizes.heads / sizes.kv_heads, D = sizes.head_width;
-    std::conditional_t<Prunes, matrix_view<float>, std::monostate> received{}; // of this type so that no closure holds it for nothing
-    if constexpr (Prunes) {
-        if (observe) {
-            received = c.memory.received.take(c.tokens, c.position + c.tokens);
-        }
-    }
-    const auto some = [&](index_t first, index_t last) {
+struct attend_rows {
+    const context& c;
+    const attention_sizes& sizes;
+    matrix_view<const float> q;
+    const kv_cache& cache;
+    matrix_view<float> mix;
+    [[no_unique_address]] argument_if<Prunes, pruning_state*> pruning;
+    [[no_unique_address]] argument_if<Prunes, matrix_view<float>> received; ///< no rows: not asked for
+    [[no_unique_address]] probe_ref<Probe> probe;
+
+    void operator()(index_t first_row, index_t last_row) const {
+        const index_t group = sizes.heads / sizes.kv_heads, D = sizes.head_width;
         thread_local visible_keys visible;
         thread_local scratch<float> memory;
-        for (index_t t = first; t < last; ++t) {
+        for (index_t t = first_row; t < last_row; ++t) {
             const index_t query = c.position_of(t);
             index_t end = query + 1;
             if constexpr (Mask::looks_ahead) end = c.position + static_cast<index_t>(c.ids.size());
@@ -96,14 +95,12 @@ template <class Mask, class Kv, class SoftCap, bool Prunes, class Probe>
             for (index_t h = 0; h < sizes.heads; ++h) {
                 for (float& s : scores[h]) s = SoftCap::apply(s * sizes.score_scale, sizes.cap);
             }
-            if constexpr (Probe::template watches<at::attn_scores>) visit<at::attn_scores>(probe, sizes.block, query, scores);
+            visit<at::attn_scores>(probe, sizes.block, query, scores);
             for (index_t h = 0; h < sizes.heads && n > 0; ++h) kernel::softmax(scores[h]);
-            if constexpr (Probe::template watches<at::attn_probs>) visit<at::attn_probs>(probe, sizes.block, query, scores);
+            visit<at::attn_probs>(probe, sizes.block, query, scores);
             if constexpr (Prunes) {
-                if (observe) {
-                    for (index_t h = 0; h < sizes.heads; ++h) {
-                        for (index_t j = 0; j < n; ++j) received[t][visible.positions[static_cast<std::size_t>(j)]] += scores[h][j];
-                    }
+                for (index_t h = 0; h < sizes.heads && received.value.rows > 0; ++h) {
+                    for (index_t j = 0; j < n; ++j) received.value[t][visible.positions[static_cast<std::size_t>(j)]] += scores[h][j];
                 }
             }
             for (index_t g = 0; g < sizes.kv_heads; ++g) {
@@ -111,11 +108,23 @@ template <class Mask, class Kv, class SoftCap, bool Prunes, class Probe>
                                       {mix[t].data() + g * group * D, group, D});
             }
         }
-    };
-    if constexpr (watched) {
-        some(0, c.tokens); // a probe is called by one thread
+    }
+};
+
+/// The same for all queries. The middle of an attention layer, apart because layers that differ in their projections and norms share it.
+template <class Mask, class Kv, class SoftCap, bool Prunes, class Probe>
+[[gnu::noinline]] inline void attend(context& c, const attention_sizes& sizes, matrix_view<const float> q, const kv_cache& cache,
+                                     argument_if<Prunes, pruning_state*> pruning, argument_if<Prunes, bool> observe, probe_ref<Probe> probe,
+                                     matrix_view<float> mix) {
+    argument_if<Prunes, matrix_view<float>> received{{}};
+    if constexpr (Prunes) {
+        if (observe) received.value = c.memory.received.take(c.tokens, c.position + c.tokens);
+    }
+    const attend_rows<Mask, Kv, SoftCap, Prunes, Probe> rows{c, sizes, q, cache, mix, pruning, received, probe};
+    if constexpr (Probe::template watches<at::attn_scores> || Probe::template watches<at::attn_probs>) {
+        rows(0, c.tokens); // a probe is called by one thread
     } else {
-        c.threads.for_ranges(c.tokens, 8, some);
+        c.threads.for_ranges(c.tokens, 8, rows);
     }
 }
 
