@@ -22,7 +22,7 @@ std::string refusal(const char* name) {
     executor one;
     const auto file = tests::open(tests::example(name), one);
     try {
-        check_parts<M>(file.sizes, *file.weights);
+        check_parts(numbers_of<M>, file.sizes, *file.weights);
     } catch (const error& e) {
         const std::string text = e.what(), common = "this composition does not fit the model: ";
         return text.substr(0, common.size()) == common ? text.substr(common.size()) : text;

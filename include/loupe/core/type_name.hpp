@@ -17,12 +17,9 @@ constexpr std::string_view raw_type_name() {
     return text.substr(begin, (semicolon == std::string_view::npos ? text.size() - 1 : semicolon) - begin);
 }
 
-} // namespace detail
-
-/// The name of T as its user writes it inside namespace loupe: "rope::proportional<std::ratio<1, 4>>".
-template <class T>
-std::string type_name() {
-    std::string text(detail::raw_type_name<T>());
+/// What a compiler calls a type, as its user writes it.
+inline std::string written_name(std::string_view raw) {
+    std::string text(raw);
     const auto drop = [&text](std::string_view what, std::string_view by) {
         for (std::size_t at = text.find(what); at != std::string::npos; at = text.find(what, at)) text.replace(at, what.size(), by);
     };
@@ -31,6 +28,14 @@ std::string type_name() {
     drop("{anonymous}::", "");
     drop(" >", ">");
     return text;
+}
+
+} // namespace detail
+
+/// The name of T as its user writes it inside namespace loupe: "rope::proportional<std::ratio<1, 4>>".
+template <class T>
+std::string type_name() {
+    return detail::written_name(detail::raw_type_name<T>());
 }
 
 } // namespace loupe

@@ -10,13 +10,14 @@ namespace loupe::lab {
 
 namespace detail {
 
-template <class Stack>
+// Compositions whose probes are of one type are measured by the same code.
+template <class Probe>
 class stack_session final : public session {
-    std::shared_ptr<const Stack> model_;
-    typename Stack::sequence_type sequence_;
+    std::shared_ptr<const block_stack<Probe>> model_;
+    sequence<Probe> sequence_;
 
   public:
-    explicit stack_session(std::shared_ptr<const Stack> model) : model_(std::move(model)), sequence_(model_->start()) {}
+    explicit stack_session(std::shared_ptr<const block_stack<Probe>> model) : model_(std::move(model)), sequence_(model_->start()) {}
     matrix_view<const float> hidden(std::span<const token_id> ids, std::span<const index_t> wanted, runtime& on) override {
         sequence_.rewind(0);
         return model_->forward(sequence_, ids, on, {}, wanted);
@@ -26,22 +27,28 @@ class stack_session final : public session {
     }
 };
 
+template <class Probe>
+subject subject_of(std::string id, std::string explanation, std::string difference, std::shared_ptr<const block_stack<Probe>> model) {
+    subject s;
+    s.id = std::move(id);
+    s.explanation = std::move(explanation);
+    s.difference = std::move(difference);
+    s.bytes = io::bytes_of(model->weights());
+    s.width = model->sizes().width;
+    s.vocabulary = model->sizes().vocabulary;
+    s.open = [model = std::move(model)] { return std::make_unique<stack_session<Probe>>(model); };
+    return s;
+}
+
 } // namespace detail
 
 /// Composition M on a checkpoint; `Base` is what its difference is told against. Requantised weights are made here.
 template <is::model Base, is::model M>
 subject make_subject(std::string id, std::string explanation, const io::checkpoint& file, executor& threads) {
-    const auto weights = io::prepare_weights<part_of<M, part::weights>>(file.weights, threads);
-    const std::shared_ptr<const stack_of<M>> model = std::make_shared<const decoder<M>>(file.sizes, weights);
-    subject s;
-    s.id = std::move(id);
-    s.explanation = std::move(explanation);
-    s.difference = diff<Base, M>();
-    s.bytes = io::bytes_of(*weights);
-    s.width = file.sizes.width;
-    s.vocabulary = file.sizes.vocabulary;
-    s.open = [model] { return std::make_unique<detail::stack_session<stack_of<M>>>(model); };
-    return s;
+    using probe_type = part_of<M, part::probe>;
+    auto weights = io::prepare_weights<part_of<M, part::weights>>(file.weights, threads);
+    auto model = std::make_shared<const stack_of<M>>(make_plan(numbers_of<M>, file.sizes, std::move(weights)));
+    return detail::subject_of<probe_type>(std::move(id), std::move(explanation), diff<Base, M>(), std::move(model));
 }
 
 } // namespace loupe::lab

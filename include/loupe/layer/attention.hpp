@@ -35,32 +35,96 @@ struct visible_keys {
 };
 
 /// Lists what `query` sees below position `end`, in order of position. `image_end` is one past the image that the query lies in, 0 for
-/// text.
-template <class Mask, class Kv, bool Prunes>
-inline void list_visible(index_t query, index_t end, index_t image_end, mask_sizes sizes, const kv_cache& cache,
-                         const pruning_state* pruning, visible_keys& out) {
+/// text; `pruning` is one pointer, which may be null, or is left out.
+template <class Mask, class Kv, std::same_as<pruning_state>... Pruning>
+[[gnu::noinline]] inline void list_visible(index_t query, index_t end, index_t image_end, mask_sizes sizes, const kv_cache& cache,
+                                           visible_keys& out, const Pruning*... pruning) {
     out.rows.clear();
     out.positions.clear();
     const index_t reach = Mask::reach(sizes);
     const index_t first = reach == 0 ? 0 : std::max<index_t>(0, query - reach + 1);
-    const auto consider = [&](index_t begin, index_t end) {
-        for (index_t key = begin; key < end; ++key) {
-            // What lies ahead inside the query's image is visible whatever a causal mask says.
-            if (!Mask::sees(query, key, sizes) && !(key > query && key < image_end)) continue;
-            if (!kv::keeps<Kv>(query, key)) continue;
-            if constexpr (Prunes) {
-                if (pruning != nullptr && !pruning->sees(query, key)) continue;
-            }
-            out.rows.push_back(cache.row(key));
-            out.positions.push_back(key);
+    for (index_t key = first; key < end; ++key) {
+        if constexpr (Kv::length != 0) { // only the first and the last positions are kept
+            if (key >= Kv::sinks) key = std::max(key, query - Kv::length + 1);
         }
-    };
-    if constexpr (Kv::length != 0) {
-        const index_t kept = std::max(first, query - Kv::length + 1);
-        consider(first, std::min<index_t>(Kv::sinks, kept));
-        consider(kept, end);
+        // What lies ahead inside the query's image is visible whatever a causal mask says.
+        if (!Mask::sees(query, key, sizes) && !(key > query && key < image_end)) continue;
+        if constexpr (sizeof...(pruning) > 0) {
+            if (((pruning != nullptr && !pruning->sees(query, key)) || ...)) continue;
+        }
+        out.rows.push_back(cache.row(key));
+        out.positions.push_back(key);
+    }
+}
+
+/// Weighted values of the visible keys, for some of the queries: q, mix: [tokens, heads · D]. No lambda: its closure would hold arguments
+/// that are empty.
+template <class Mask, class Kv, class SoftCap, bool Prunes, class Probe>
+struct attend_rows {
+    const context& c;
+    const attention_sizes& sizes;
+    matrix_view<const float> q;
+    const kv_cache& cache;
+    matrix_view<float> mix;
+    [[no_unique_address]] argument_if<Prunes, pruning_state*> pruning;
+    [[no_unique_address]] argument_if<Prunes, matrix_view<float>> received; ///< no rows: not asked for
+    [[no_unique_address]] probe_ref<Probe> probe;
+
+    void operator()(index_t first_row, index_t last_row) const {
+        const index_t group = sizes.heads / sizes.kv_heads, D = sizes.head_width;
+        thread_local visible_keys visible;
+        thread_local scratch<float> memory;
+        for (index_t t = first_row; t < last_row; ++t) {
+            const index_t query = c.position_of(t);
+            index_t end = query + 1;
+            if constexpr (Mask::looks_ahead) end = c.position + static_cast<index_t>(c.ids.size());
+            index_t image_end = 0;
+            if (sizes.images_see_themselves && !c.image_end.empty()) image_end = c.image_end[static_cast<std::size_t>(c.in_chunk(t))];
+            end = std::max(end, image_end);
+            if constexpr (Prunes) {
+                list_visible<Mask, Kv>(query, end, image_end, sizes.mask, cache, visible, pruning.value);
+            } else {
+                list_visible<Mask, Kv>(query, end, image_end, sizes.mask, cache, visible);
+            }
+            const auto n = static_cast<index_t>(visible.rows.size());
+            const auto scores = memory.take(sizes.heads, n);
+            for (index_t g = 0; g < sizes.kv_heads; ++g) {
+                const matrix_view<const float> heads(q[t].data() + g * group * D, group, D);
+                kernel::attention_scores(heads, cache.keys() + g * D, cache.width(), visible.rows, scores.slice(g * group, group));
+            }
+            for (index_t h = 0; h < sizes.heads; ++h) {
+                for (float& s : scores[h]) s = SoftCap::apply(s * sizes.score_scale, sizes.cap);
+            }
+            visit<at::attn_scores>(probe, sizes.block, query, scores);
+            for (index_t h = 0; h < sizes.heads && n > 0; ++h) kernel::softmax(scores[h]);
+            visit<at::attn_probs>(probe, sizes.block, query, scores);
+            if constexpr (Prunes) {
+                for (index_t h = 0; h < sizes.heads && received.value.rows > 0; ++h) {
+                    for (index_t j = 0; j < n; ++j) received.value[t][visible.positions[static_cast<std::size_t>(j)]] += scores[h][j];
+                }
+            }
+            for (index_t g = 0; g < sizes.kv_heads; ++g) {
+                kernel::attention_mix(scores.slice(g * group, group), cache.values() + g * D, cache.width(), visible.rows,
+                                      {mix[t].data() + g * group * D, group, D});
+            }
+        }
+    }
+};
+
+/// The same for all queries. The middle of an attention layer, apart because layers that differ in their projections and norms share it.
+template <class Mask, class Kv, class SoftCap, bool Prunes, class Probe>
+[[gnu::noinline]] inline void attend(context& c, const attention_sizes& sizes, matrix_view<const float> q, const kv_cache& cache,
+                                     argument_if<Prunes, pruning_state*> pruning, argument_if<Prunes, bool> observe, probe_ref<Probe> probe,
+                                     matrix_view<float> mix) {
+    argument_if<Prunes, matrix_view<float>> received{{}};
+    if constexpr (Prunes) {
+        if (observe) received.value = c.memory.received.take(c.tokens, c.position + c.tokens);
+    }
+    const attend_rows<Mask, Kv, SoftCap, Prunes, Probe> rows{c, sizes, q, cache, mix, pruning, received, probe};
+    if constexpr (Probe::template watches<at::attn_scores> || Probe::template watches<at::attn_probs>) {
+        rows(0, c.tokens); // a probe is called by one thread
     } else {
-        consider(first, end);
+        c.threads.for_ranges(c.tokens, 8, rows);
     }
 }
 
@@ -69,7 +133,7 @@ template <class Mask, class Kv, class QNorm, class KNorm, class VNorm, class Sof
           class Probe>
 struct attention_layer {
     using probe_type = Probe;
-    static constexpr bool owns_kv = OwnsKv;
+    static constexpr bool owns_kv = OwnsKv, prunes = Prunes;
 
     const attention_weights* weights;
     attention_sizes sizes;
@@ -77,8 +141,9 @@ struct attention_layer {
     /// x: [tokens, width] after the block's first norm; out: [tokens, width]. `cache` is the block's own, or its donor's.
     /// `pruning` is null before the first block that prunes; `observe` says that this block's probabilities are added to what every key
     /// received, which decides what is pruned behind it.
-    void operator()(context& c, rope_table& rope, matrix_view<const float> x, kv_cache& cache, pruning_state* pruning, bool observe,
-                    Probe& probe, matrix_view<float> out) const {
+    [[gnu::noinline]] void operator()(context& c, rope_table& rope, matrix_view<const float> x, kv_cache& cache,
+                                      argument_if<Prunes, pruning_state*> pruning, argument_if<Prunes, bool> observe,
+                                      probe_ref<Probe> probe, matrix_view<float> out) const {
         const index_t q_width = sizes.heads * sizes.head_width, kv_width = sizes.kv_heads * sizes.head_width;
         const auto q = c.memory.q.take(c.tokens, q_width);
         kernel::matmul(weights->q, x, q, c.threads);
@@ -105,65 +170,11 @@ struct attention_layer {
             }
         }
         const auto mix = c.memory.mix.take(c.tokens, q_width);
-        attend(c, q, cache, pruning, observe, probe, mix);
+        attend<Mask, Kv, SoftCap, Prunes, probe_at<Probe, at::attn_scores, at::attn_probs>>(c, sizes, q, cache, pruning, observe, probe,
+                                                                                            mix);
         visit<at::attn_mix>(probe, sizes.block, c.position_of(0), mix);
         kernel::matmul(weights->o, mix, out, c.threads);
         visit<at::attn_output>(probe, sizes.block, c.position_of(0), out);
-    }
-
-  private:
-    static constexpr bool watched = Probe::template watches<at::attn_scores> || Probe::template watches<at::attn_probs>;
-
-    void attend(context& c, matrix_view<const float> q, const kv_cache& cache, pruning_state* pruning, bool observe, Probe& probe,
-                matrix_view<float> mix) const {
-        const index_t group = sizes.heads / sizes.kv_heads, D = sizes.head_width;
-        matrix_view<float> received;
-        if constexpr (Prunes) {
-            if (observe) {
-                received = c.memory.received.take(c.tokens, c.position + c.tokens);
-            }
-        }
-        const auto some = [&](index_t first, index_t last) {
-            thread_local visible_keys visible;
-            thread_local scratch<float> memory;
-            for (index_t t = first; t < last; ++t) {
-                const index_t query = c.position_of(t);
-                index_t end = query + 1;
-                if constexpr (Mask::looks_ahead) end = c.position + static_cast<index_t>(c.ids.size());
-                index_t image_end = 0;
-                if (sizes.images_see_themselves && !c.image_end.empty()) image_end = c.image_end[static_cast<std::size_t>(c.in_chunk(t))];
-                end = std::max(end, image_end);
-                list_visible<Mask, Kv, Prunes>(query, end, image_end, sizes.mask, cache, pruning, visible);
-                const auto n = static_cast<index_t>(visible.rows.size());
-                const auto scores = memory.take(sizes.heads, n);
-                for (index_t g = 0; g < sizes.kv_heads; ++g) {
-                    const matrix_view<const float> heads(q[t].data() + g * group * D, group, D);
-                    kernel::attention_scores(heads, cache.keys() + g * D, cache.width(), visible.rows, scores.slice(g * group, group));
-                }
-                for (index_t h = 0; h < sizes.heads; ++h) {
-                    for (float& s : scores[h]) s = SoftCap::apply(s * sizes.score_scale, sizes.cap);
-                }
-                visit<at::attn_scores>(probe, sizes.block, query, scores);
-                for (index_t h = 0; h < sizes.heads && n > 0; ++h) kernel::softmax(scores[h]);
-                visit<at::attn_probs>(probe, sizes.block, query, scores);
-                if constexpr (Prunes) {
-                    if (observe) {
-                        for (index_t h = 0; h < sizes.heads; ++h) {
-                            for (index_t j = 0; j < n; ++j) received[t][visible.positions[static_cast<std::size_t>(j)]] += scores[h][j];
-                        }
-                    }
-                }
-                for (index_t g = 0; g < sizes.kv_heads; ++g) {
-                    kernel::attention_mix(scores.slice(g * group, group), cache.values() + g * D, cache.width(), visible.rows,
-                                          {mix[t].data() + g * group * D, group, D});
-                }
-            }
-        };
-        if constexpr (watched) {
-            some(0, c.tokens); // a probe is called by one thread
-        } else {
-            c.threads.for_ranges(c.tokens, 8, some);
-        }
     }
 };
 

@@ -10,16 +10,21 @@
 namespace loupe {
 
 /// A kind of block. A model holds at most four kinds, whatever its depth: sliding or full, with keys and values of its own or an earlier
-/// block's. Only what a block computes with is a parameter, so models that differ elsewhere share its code.
-template <class Attention, class FeedForward, class PostNorm, bool PerLayerInput>
+/// block's. Only what a block computes with is a parameter, so models that differ elsewhere share its code; a layer's probe_type is
+/// probe::none if the block's probe watches nothing in it.
+template <class Attention, class FeedForward, class PostNorm, bool PerLayerInput, class Probe = typename Attention::probe_type>
 class block {
-    using probe_type = typename Attention::probe_type;
+  public:
+    using probe_type = Probe;
+
+  private:
+    using per_layer_probe = probe_at<Probe, at::per_layer_gate>;
 
     const block_weights* weights_;
     index_t index_;
     Attention attention_;
     FeedForward feed_forward_;
-    per_layer_gate_layer<probe_type> per_layer_;
+    per_layer_gate_layer<per_layer_probe> per_layer_;
     float scalar_;
 
   public:
@@ -32,8 +37,9 @@ class block {
     /// x: [tokens, width], the residual stream, changed in place; per_layer: [tokens, P] of this block, or empty. `cache` is the block's
     /// own or its donor's; `pruning` is null before the first block that prunes; `observe`: this block's attention counts for what is
     /// pruned behind it.
-    void operator()(context& c, rope_table& rope, matrix_view<float> x, matrix_view<const float> per_layer, kv_cache& cache,
-                    pruning_state* pruning, bool observe, probe_type& probe) const {
+    [[gnu::noinline]] void operator()(context& c, rope_table& rope, matrix_view<float> x, matrix_view<const float> per_layer,
+                                      kv_cache& cache, argument_if<Attention::prunes, pruning_state*> pruning,
+                                      argument_if<Attention::prunes, bool> observe, probe_ref<Probe> probe) const {
         const auto a = c.memory.normed.take(x.rows, x.width), b = c.memory.branch.take(x.rows, x.width);
         norm_rows<norm::rms>(c.threads, x, weights_->input_norm, c.epsilon, a);
         visit<at::attn_input>(probe, index_, c.position_of(0), a);

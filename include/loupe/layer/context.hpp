@@ -95,6 +95,54 @@ struct context {
     index_t position_of(index_t t) const { return position + in_chunk(t); }
 };
 
+/// The probe of a layer that calls it at these places only: `Probe` if it watches one of them, otherwise none. So a layer that is not
+/// watched is the same type, and the same code, as without a probe.
+template <class Probe, class... Places>
+using probe_at = std::conditional_t<(Probe::template watches<Places> || ...), Probe, probe::none>;
+
+/// How a layer is handed its probe: by a pointer, or, if that is none, by an empty value, for which there is nothing to pass.
+template <class Probe>
+class probe_ref {
+    Probe* probe_;
+
+  public:
+    template <class Place>
+    static constexpr bool watches = Probe::template watches<Place>;
+
+    probe_ref(Probe& probe) : probe_(&probe) {}
+    operator Probe&() const { return *probe_; }
+    template <class Place>
+    void operator()(Place place, index_t block, index_t position, matrix_view<float> values) const {
+        (*probe_)(place, block, position, values);
+    }
+};
+template <>
+class probe_ref<probe::none> {
+  public:
+    template <class Place>
+    static constexpr bool watches = false;
+
+    template <class Probe>
+    probe_ref(const Probe&) {}
+    operator probe::none&() const {
+        static probe::none nothing;
+        return nothing;
+    }
+};
+
+/// An argument that only some layers need: a T for them, an empty value for the others.
+template <bool Needed, class T>
+struct argument_if {
+    T value;
+
+    argument_if(T v) : value(v) {}
+    operator T() const { return value; }
+};
+template <class T>
+struct argument_if<false, T> {
+    argument_if(T) {}
+};
+
 /// Calls the probe if it watches this place.
 template <class Place, class Probe>
 inline void visit(Probe& probe, index_t block, index_t position, matrix_view<float> values) {

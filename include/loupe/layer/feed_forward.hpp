@@ -16,7 +16,7 @@ struct feed_forward_layer {
     index_t block = 0;
 
     /// x, out: [tokens, width].
-    void operator()(context& c, matrix_view<const float> x, Probe& probe, matrix_view<float> out) const {
+    [[gnu::noinline]] void operator()(context& c, matrix_view<const float> x, probe_ref<Probe> probe, matrix_view<float> out) const {
         const auto gate = c.memory.gate.take(x.rows, weights->gate.rows), up = c.memory.up.take(x.rows, weights->up.rows);
         kernel::matmul(weights->gate, x, gate, c.threads);
         kernel::matmul(weights->up, x, up, c.threads);
@@ -41,7 +41,7 @@ struct experts_layer {
     index_t stored_experts_used = 0;
 
     /// residual, out: [tokens, width].
-    void operator()(context& c, matrix_view<const float> residual, Probe& probe, matrix_view<float> out) const {
+    [[gnu::noinline]] void operator()(context& c, matrix_view<const float> residual, probe_ref<Probe> probe, matrix_view<float> out) const {
         const index_t tokens = residual.rows, width = residual.width;
         if constexpr (!Router::uses_experts) {
             std::fill_n(out.data, tokens * width, 0.0F);
@@ -88,8 +88,8 @@ struct experts_layer {
 
   private:
     /// All tokens of one expert at once: gathered, run, scattered to their rows of `results`.
-    void run_expert(context& c, index_t expert, std::span<const index_t> rows, index_t used, matrix_view<const float> u, Probe& probe,
-                    matrix_view<float> results) const {
+    void run_expert(context& c, index_t expert, std::span<const index_t> rows, index_t used, matrix_view<const float> u,
+                    probe_ref<Probe> probe, matrix_view<float> results) const {
         const auto n = static_cast<index_t>(rows.size());
         const auto in = c.memory.expert_in.take(n, u.width);
         for (index_t i = 0; i < n; ++i) std::copy_n(u[rows[static_cast<std::size_t>(i)] / used].data(), u.width, in[i].data());
@@ -113,7 +113,7 @@ struct dense_sublayer {
     dense_sublayer(const block_weights& w, index_t block, index_t, index_t) : weights(&w), dense{&w.mlp, block} {}
 
     /// x: [tokens, width], changed in place.
-    void operator()(context& c, matrix_view<float> x, Probe& probe) const {
+    [[gnu::noinline]] void operator()(context& c, matrix_view<float> x, probe_ref<Probe> probe) const {
         const auto a = c.memory.normed.take(x.rows, x.width), b = c.memory.branch.take(x.rows, x.width);
         norm_rows<norm::rms>(c.threads, x, weights->mlp_input_norm, c.epsilon, a);
         dense(c, a, probe, b);
@@ -134,7 +134,7 @@ struct experts_sublayer {
         : weights(&w), dense{&w.mlp, block}, routed{&w.experts, block, experts, used} {}
 
     /// x: [tokens, width], changed in place.
-    void operator()(context& c, matrix_view<float> x, Probe& probe) const {
+    [[gnu::noinline]] void operator()(context& c, matrix_view<float> x, probe_ref<Probe> probe) const {
         const auto sum = c.memory.second.take(x.rows, x.width);
         routed(c, x, probe, sum);
         norm_rows<PostNorm>(c.threads, sum, weights->experts.experts_norm, c.epsilon, sum);

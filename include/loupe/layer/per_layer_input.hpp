@@ -18,7 +18,7 @@ struct per_layer_inputs_layer {
     std::span<const token_id> placeholders; ///< ids of image and audio tokens: they read row 0 of the table
 
     /// x: [tokens, model width], the scaled embeddings.
-    matrix_view<float> operator()(context& c, matrix_view<const float> x, Probe& probe) const {
+    [[gnu::noinline]] matrix_view<float> operator()(context& c, matrix_view<const float> x, probe_ref<Probe> probe) const {
         const index_t all = weights->per_layer_projection.rows;
         const auto out = c.memory.per_layer_inputs.take(c.tokens, all);
         kernel::matmul(weights->per_layer_projection, x, out, c.threads);
@@ -45,7 +45,7 @@ struct per_layer_gate_layer {
     index_t block = 0;
 
     /// x: [tokens, width], changed in place; input: [tokens, P] of this block.
-    void operator()(context& c, matrix_view<float> x, matrix_view<const float> input, Probe& probe) const {
+    [[gnu::noinline]] void operator()(context& c, matrix_view<float> x, matrix_view<const float> input, probe_ref<Probe> probe) const {
         const auto hidden = c.memory.per_layer_hidden.take(x.rows, weights->gate.rows);
         kernel::matmul(weights->gate, x, hidden, c.threads);
         for (index_t t = 0; t < x.rows; ++t) kernel::gate<activation::gelu_tanh>(hidden[t], input[t]);

@@ -5,7 +5,7 @@
 #include <loupe/core/error.hpp>
 #include <loupe/layer/weights.hpp>
 #include <loupe/model/dimensions.hpp>
-#include <loupe/model/slots.hpp>
+#include <loupe/model/numbers.hpp>
 
 #include <cmath>
 #include <memory>
@@ -132,16 +132,13 @@ inline void check_card(const dimensions& d, const card& c, const std::string& wh
 }
 
 /// The feed-forward width that a composition wants in every block, where it has a card.
-template <is::model M>
-void check_widths(const dimensions& d, const std::string& what) {
-    if constexpr (is::card_type<part_of<M, part::sizes>>) {
-        constexpr card c = part_of<M, part::sizes>::value;
-        for (index_t i = 0; i < d.blocks(); ++i) {
-            const index_t expected = part_of<M, part::feed_forward>::width(c.mlp_width, i >= c.blocks - c.kv_shared_blocks);
-            if (d[i].mlp_width != expected) {
-                throw error(what + ": feed-forward width of block " + std::to_string(i) + ": expected " + std::to_string(expected) +
-                            ", found " + std::to_string(d[i].mlp_width));
-            }
+inline void check_widths(const composition_numbers& m, const dimensions& d, const std::string& what) {
+    if (m.sizes == nullptr) return;
+    for (index_t i = 0; i < d.blocks(); ++i) {
+        const index_t expected = m.mlp_width(m.sizes->mlp_width, i >= m.sizes->blocks - m.sizes->kv_shared_blocks);
+        if (d[i].mlp_width != expected) {
+            throw error(what + ": feed-forward width of block " + std::to_string(i) + ": expected " + std::to_string(expected) +
+                        ", found " + std::to_string(d[i].mlp_width));
         }
     }
 }
@@ -154,18 +151,16 @@ inline std::unique_ptr<bool[]> kinds_of_blocks(const dimensions& d) {
 }
 
 /// Whether sizes and weights hold everything that the composition uses.
-template <is::model M>
-void check_parts(const dimensions& d, const decoder_weights& w) {
+inline void check_parts(const composition_numbers& m, const dimensions& d, const decoder_weights& w) {
     const auto refuse = [](const std::string& message) { throw error("this composition does not fit the model: " + message); };
-    if constexpr (is::card_type<part_of<M, part::sizes>>) {
-        constexpr card c = part_of<M, part::sizes>::value;
-        check_card(d, c, "this model");
-        check_widths<M>(d, "this model");
+    if (m.sizes != nullptr) {
+        check_card(d, *m.sizes, "this model");
+        check_widths(m, d, "this model");
     }
-    if (part_of<M, part::per_layer_input>::enabled && !w.per_layer_table.exists()) refuse("it has per-layer inputs, the model has none");
-    if constexpr (part_of<M, part::feed_forward>::has_experts) {
+    if (m.per_layer_input && !w.per_layer_table.exists()) refuse("it has per-layer inputs, the model has none");
+    if (m.has_experts) {
         if (d.experts == 0) refuse("it has experts, the model has none");
-        const index_t used = part_of<M, part::experts_used>::count(d.experts_used);
+        const index_t used = m.experts_used(d.experts_used);
         if (used < 1 || used > d.experts) {
             refuse("it uses " + std::to_string(used) + " experts, expected 1 to " + std::to_string(d.experts));
         }
@@ -173,18 +168,17 @@ void check_parts(const dimensions& d, const decoder_weights& w) {
         refuse("the model has experts, it has none");
     }
     using named_reach = std::pair<const char*, index_t>;
-    for (const auto& [slot, reach] : {named_reach{"mask_sliding", part_of<M, part::mask_sliding>::reach({d.window})},
-                                      named_reach{"mask_full", part_of<M, part::mask_full>::reach({d.window})}}) {
+    for (const auto& [slot, reach] : {named_reach{"mask_sliding", m.reach_sliding({d.window})},
+                                      named_reach{"mask_full", m.reach_full({d.window})}}) {
         if (reach < 0) refuse(std::string(slot) + " reaches back " + std::to_string(reach) + " positions, expected 0 (no bound) or more");
     }
-    using kept = part_of<M, part::kv>;
-    if (kept::sinks < 0 || kept::length < 0) {
-        refuse("its cache keeps " + std::to_string(kept::sinks) + " first and " + std::to_string(kept::length) +
+    if (m.kv_sinks < 0 || m.kv_length < 0) {
+        refuse("its cache keeps " + std::to_string(m.kv_sinks) + " first and " + std::to_string(m.kv_length) +
                " last positions, expected 0 or more");
     }
     const auto kinds = kinds_of_blocks(d);
     const auto donor_of = [&](index_t i) -> index_t {
-        return part_of<M, part::kv_sharing>::donor(i, {kinds.get(), d.block.size()}, d.first_shared());
+        return m.donor(i, {kinds.get(), d.block.size()}, d.first_shared());
     };
     for (index_t i = 0; i < d.blocks(); ++i) {
         const auto& b = w.block[static_cast<std::size_t>(i)].attention;
@@ -201,17 +195,18 @@ void check_parts(const dimensions& d, const decoder_weights& w) {
             continue;
         }
         if (!b.k.exists()) refuse(where + " needs a key projection, the model has none there");
-        const bool from_key = d[i].full && part_of<M, part::value_full>::from_key;
-        if (!from_key && !b.v.exists()) refuse(where + " needs a value projection, the model has none there (K = V)");
+        if (!(d[i].full && m.value_from_key) && !b.v.exists()) {
+            refuse(where + " needs a value projection, the model has none there (K = V)");
+        }
     }
-    using prune = part_of<M, part::prune>;
-    if constexpr (prune::enabled) {
-        const index_t from = prune::first_block(d.first_full());
+    if (m.prunes) {
+        const pruning_rule rule = m.pruning(d.first_full());
+        const index_t from = rule.first_block;
         if (from < 1) refuse("it prunes from block " + std::to_string(from) + " on, which no block before it could score tokens for");
         if (from >= d.blocks()) {
             refuse("it prunes from block " + std::to_string(from) + " on, the model has " + std::to_string(d.blocks()) + " blocks");
         }
-        if (prune::recent < 1) refuse("it prunes all but the newest " + std::to_string(prune::recent) + " tokens, expected at least 1");
+        if (rule.recent < 1) refuse("it prunes all but the newest " + std::to_string(rule.recent) + " tokens, expected at least 1");
     }
 }
 

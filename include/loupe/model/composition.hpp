@@ -131,6 +131,11 @@ struct difference {
     using problem = decltype(in(part::all{}));
 };
 
+inline void append_difference(std::string& text, std::string_view part, std::string_view raw_a, std::string_view raw_b) {
+    if (!text.empty()) text += '\n';
+    text.append(part) += ": " + written_name(raw_a) + " → " + written_name(raw_b);
+}
+
 } // namespace detail
 
 /// Satisfied if A and B differ in every named slot and in no other: `differs_only_in<base, nope, part::rope_full>`.
@@ -143,8 +148,8 @@ std::string diff() {
     std::string text;
     for_each_type(part::all{}, [&text]<class Part>() {
         if constexpr (!same_part<A, B, Part>) {
-            if (!text.empty()) text += '\n';
-            text += std::string(Part::name) + ": " + type_name<part_of<A, Part>>() + " → " + type_name<part_of<B, Part>>();
+            detail::append_difference(text, Part::name, detail::raw_type_name<part_of<A, Part>>(),
+                                      detail::raw_type_name<part_of<B, Part>>());
         }
     });
     return text;

@@ -220,7 +220,7 @@ template <is::model M>
 std::string card_mismatch(const dimensions& d) {
     try {
         check_card(d, part_of<M, part::sizes>::value, "sizes");
-        check_widths<M>(d, "sizes");
+        check_widths(numbers_of<M>, d, "sizes");
         return "";
     } catch (const error& e) {
         const std::string text = e.what();

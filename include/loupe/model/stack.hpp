@@ -30,49 +30,90 @@ struct stack_plan {
     pruning_rule pruning{};
 };
 
-/// SlidingOwn … FullShared are the four kinds of block; Prunes and LooksAhead say whether any part does.
-template <class SlidingOwn, class FullOwn, class SlidingShared, class FullShared, class PerLayerInput, class FinalSoftcap, bool Prunes,
-          bool LooksAhead, class Probe>
-class stack {
-    struct place {
-        bool full = false;
-        bool owns_kv = true;
-        index_t among_kind = 0; ///< index in the array of its kind
-    };
+/// The plan of a composition for these sizes and weights. Refuses what does not fit, and says why.
+inline stack_plan make_plan(const composition_numbers& m, dimensions d, std::shared_ptr<const decoder_weights> weights) {
+    check_parts(m, d, *weights);
+    stack_plan plan;
+    const auto full = kinds_of_blocks(d);
+    const index_t first_shared = d.first_shared();
+    rope_sizes sliding = d.rope_sliding, global = d.rope_full;
+    for (index_t i = 0; i < d.blocks(); ++i) {
+        attention_sizes s;
+        s.block = i;
+        s.heads = d.heads;
+        s.kv_heads = d[i].kv_heads;
+        s.head_width = d[i].head_width;
+        s.mask.window = d.window;
+        s.score_scale = static_cast<float>(m.score_scale({d[i].head_width, d.score_scale}));
+        s.cap = static_cast<float>(d.attention_cap);
+        s.images_see_themselves = !d[i].full && d.images_see_themselves && m.images_see_themselves;
+        plan.attention.push_back(s);
+        plan.scalar.push_back(m.layer_scalar(weights->block[static_cast<std::size_t>(i)].scalar));
+        plan.donor.push_back(m.donor(i, {full.get(), d.block.size()}, first_shared));
+        (d[i].full ? global : sliding).head_width = d[i].head_width;
+    }
+    plan.cache_sliding = {0, m.reach_sliding({d.window})};
+    const index_t reach = m.reach_full({d.window});
+    const bool mask_is_tighter = m.kv_length == 0 || (reach != 0 && reach < m.kv_length);
+    plan.cache_full = mask_is_tighter ? cache_plan{0, reach} : cache_plan{m.kv_sinks, m.kv_length};
+    plan.rope_sliding = m.rope_sliding(sliding);
+    plan.rope_full = m.rope_full(global);
+    plan.embedding_scale = static_cast<float>(m.embedding_scale(d.width, weights->embedding_precision));
+    plan.pruning = m.pruning(d.first_full());
+    plan.sizes = std::move(d);
+    plan.weights = std::move(weights);
+    return plan;
+}
 
+/// A block, whatever its kind.
+template <class Probe>
+class any_block {
+  public:
+    virtual ~any_block() = default;
+    /// See block.
+    virtual void run(context& c, rope_table& rope, matrix_view<float> x, matrix_view<const float> per_layer, kv_cache& cache,
+                     pruning_state* pruning, bool observe, Probe& probe) const = 0;
+};
+
+/// The code of a composition, of which the forward pass knows no more than this.
+template <class Probe>
+struct stack_parts {
+    using make_block = std::unique_ptr<const any_block<Probe>>(const block_weights&, const attention_sizes&, index_t experts,
+                                                               index_t experts_used, float scalar);
+    make_block *sliding_own, *full_own, *sliding_shared, *full_shared;
+    /// Null if there are none; see per_layer_inputs_layer.
+    matrix_view<float> (*per_layer_inputs)(const decoder_weights&, const dimensions&, context&, matrix_view<const float> x, Probe&);
+    void (*cap)(std::span<float> logits, float stored);
+    bool prunes;      ///< any part does
+    bool looks_ahead; ///< any mask does
+};
+
+/// The forward pass over blocks of any kinds.
+template <class Probe>
+class block_stack {
     stack_plan plan_;
-    std::vector<SlidingOwn> sliding_;
-    std::vector<FullOwn> full_;
-    std::vector<SlidingShared> sliding_shared_;
-    std::vector<FullShared> full_shared_;
-    std::vector<place> pattern_;
-    per_layer_inputs_layer<PerLayerInput, Probe> per_layer_inputs_{};
+    stack_parts<Probe> parts_;
+    std::vector<std::unique_ptr<const any_block<Probe>>> blocks_;
     index_t last_whole_ = 0; ///< last block that needs every token: it writes keys, or its attention counts for pruning
+
+    bool owns_kv(index_t block) const { return plan_.donor[static_cast<std::size_t>(block)] == block; }
 
   public:
     using probe_type = Probe;
     using sequence_type = sequence<Probe>;
 
-    explicit stack(stack_plan plan) : plan_(std::move(plan)) {
+    block_stack(stack_plan plan, stack_parts<Probe> parts) : plan_(std::move(plan)), parts_(parts) {
         const dimensions& d = plan_.sizes;
         for (index_t i = 0; i < d.blocks(); ++i) {
             const auto n = static_cast<std::size_t>(i);
-            place p{d[i].full, plan_.donor[n] == i, 0};
-            const auto put = [&](auto& kind) {
-                p.among_kind = static_cast<index_t>(kind.size());
-                kind.emplace_back(plan_.weights->block[n], plan_.attention[n], d.experts, d.experts_used, plan_.scalar[n]);
-            };
-            if (p.full)
-                p.owns_kv ? put(full_) : put(full_shared_);
-            else
-                p.owns_kv ? put(sliding_) : put(sliding_shared_);
-            if (p.owns_kv || (Prunes && i < plan_.pruning.first_block)) last_whole_ = i;
-            pattern_.push_back(p);
+            auto* const make =
+                d[i].full ? (owns_kv(i) ? parts_.full_own : parts_.full_shared) : (owns_kv(i) ? parts_.sliding_own : parts_.sliding_shared);
+            blocks_.push_back(make(plan_.weights->block[n], plan_.attention[n], d.experts, d.experts_used, plan_.scalar[n]));
+            if (owns_kv(i) || (parts_.prunes && i < plan_.pruning.first_block)) last_whole_ = i;
         }
-        per_layer_inputs_ = {plan_.weights.get(), d.per_layer_width, d.placeholders};
     }
-    stack(const stack&) = delete; // layers point into the plan
-    stack& operator=(const stack&) = delete;
+    block_stack(const block_stack&) = delete; // layers point into the plan
+    block_stack& operator=(const block_stack&) = delete;
 
     const dimensions& sizes() const { return plan_.sizes; }
     const decoder_weights& weights() const { return *plan_.weights; }
@@ -83,7 +124,7 @@ class stack {
         const dimensions& d = plan_.sizes;
         for (index_t i = 0; i < d.blocks(); ++i) {
             const cache_plan& keeps = d[i].full ? plan_.cache_full : plan_.cache_sliding;
-            if (pattern_[static_cast<std::size_t>(i)].owns_kv) {
+            if (owns_kv(i)) {
                 s.caches.emplace_back(d[i].kv_heads * d[i].head_width, keeps.sinks, keeps.reach);
             } else {
                 s.caches.emplace_back();
@@ -91,7 +132,7 @@ class stack {
         }
         s.rope_sliding = plan_.rope_sliding;
         s.rope_full = plan_.rope_full;
-        s.prunes = Prunes;
+        s.prunes = parts_.prunes;
         return s;
     }
 
@@ -103,7 +144,7 @@ class stack {
         const dimensions& d = plan_.sizes;
         const auto tokens = static_cast<index_t>(ids.size());
         check_ids(ids, d.vocabulary);
-        if (LooksAhead && s.length != 0) throw error("a mask that looks ahead needs the whole sequence in one pass");
+        if (parts_.looks_ahead && s.length != 0) throw error("a mask that looks ahead needs the whole sequence in one pass");
         std::vector<index_t> image_end;
         if (!image_blocks.empty() && d.images_see_themselves) image_end = ends_of_images(image_blocks, tokens, s.length);
 
@@ -119,7 +160,7 @@ class stack {
         }
         visit<at::embedding>(s.probe, 0, c.position, x);
         matrix_view<float> per_layer;
-        if constexpr (PerLayerInput::enabled) per_layer = per_layer_inputs_(c, x, s.probe);
+        if (parts_.per_layer_inputs != nullptr) per_layer = parts_.per_layer_inputs(*plan_.weights, d, c, x, s.probe);
 
         for (index_t i = 0; i < d.blocks(); ++i) {
             run_block(s, c, i, x, per_layer);
@@ -127,7 +168,7 @@ class stack {
                 c.wanted = wanted;
                 c.tokens = static_cast<index_t>(wanted.size());
                 keep_rows(x, wanted);
-                if (PerLayerInput::enabled) keep_rows(per_layer, wanted);
+                if (parts_.per_layer_inputs != nullptr) keep_rows(per_layer, wanted);
             }
         }
         const auto out = memory.normed.take(c.tokens, d.width);
@@ -142,7 +183,7 @@ class stack {
         kernel::matmul(plan_.weights->head, hidden, out, run_on.threads);
         const auto cap = static_cast<float>(plan_.sizes.final_cap);
         run_on.threads.for_ranges(out.rows, 1, [&](index_t first, index_t last) {
-            for (index_t r = first; r < last; ++r) kernel::softcap<FinalSoftcap>(out[r], cap);
+            for (index_t r = first; r < last; ++r) parts_.cap(out[r], cap);
         });
         visit<at::logits>(s.probe, plan_.sizes.blocks(), position, out);
     }
@@ -159,7 +200,7 @@ class stack {
                         std::to_string(image_blocks.size()));
         }
         for (index_t first = 0; first < n;) {
-            index_t last = LooksAhead || chunk <= 0 ? n : std::min(n, first + chunk);
+            index_t last = parts_.looks_ahead || chunk <= 0 ? n : std::min(n, first + chunk);
             if (!image_blocks.empty()) {
                 while (last < n && image_blocks[last] >= 0 && image_blocks[last] == image_blocks[last - 1]) ++last;
             }
@@ -180,24 +221,17 @@ class stack {
 
     void run_block(sequence_type& s, context& c, index_t i, matrix_view<float> x, matrix_view<const float> per_layer) const {
         const auto n = static_cast<std::size_t>(i);
-        const place& p = pattern_[n];
+        const bool full = plan_.sizes[i].full;
         kv_cache& cache = s.caches[static_cast<std::size_t>(plan_.donor[n])];
-        const bool observe = Prunes && i < plan_.pruning.first_block;
+        const bool observe = parts_.prunes && i < plan_.pruning.first_block;
         if (observe && i == 0) {
             const auto received = c.memory.received.take(c.tokens, c.position + c.tokens);
             std::fill_n(received.data, received.rows * received.width, 0.0F);
         }
-        pruning_state* pruning = Prunes && i >= plan_.pruning.first_block ? &s.pruning : nullptr;
+        pruning_state* pruning = parts_.prunes && !observe ? &s.pruning : nullptr;
         matrix_view<const float> input;
-        if constexpr (PerLayerInput::enabled) input = per_layer.columns(i * plan_.sizes.per_layer_width, plan_.sizes.per_layer_width);
-        const auto run = [&](const auto& kind) {
-            kind[static_cast<std::size_t>(p.among_kind)](c, p.full ? c.rope_full : c.rope_sliding, x, input, cache, pruning, observe,
-                                                         s.probe);
-        };
-        if (p.full)
-            p.owns_kv ? run(full_) : run(full_shared_);
-        else
-            p.owns_kv ? run(sliding_) : run(sliding_shared_);
+        if (per_layer.rows > 0) input = per_layer.columns(i * plan_.sizes.per_layer_width, plan_.sizes.per_layer_width);
+        blocks_[n]->run(c, full ? c.rope_full : c.rope_sliding, x, input, cache, pruning, observe, s.probe);
         if (observe && i == plan_.pruning.first_block - 1) {
             const auto received = c.memory.received.take(c.tokens, c.position + c.tokens);
             for (index_t t = 0; t < c.tokens; ++t) {
@@ -206,6 +240,59 @@ class stack {
             }
         }
     }
+};
+
+namespace detail {
+
+template <class Block>
+class block_of_kind final : public any_block<typename Block::probe_type> {
+    Block block_;
+
+  public:
+    using probe_type = typename Block::probe_type;
+
+    block_of_kind(const block_weights& w, const attention_sizes& sizes, index_t experts, index_t experts_used, float scalar)
+        : block_(w, sizes, experts, experts_used, scalar) {}
+    void run(context& c, rope_table& rope, matrix_view<float> x, matrix_view<const float> per_layer, kv_cache& cache,
+             pruning_state* pruning, bool observe, probe_type& probe) const override {
+        block_(c, rope, x, per_layer, cache, pruning, observe, probe);
+    }
+    static std::unique_ptr<const any_block<probe_type>> make(const block_weights& w, const attention_sizes& sizes, index_t experts,
+                                                             index_t experts_used, float scalar) {
+        return std::make_unique<const block_of_kind>(w, sizes, experts, experts_used, scalar);
+    }
+};
+
+template <class PerLayerInput, class Probe>
+matrix_view<float> per_layer_inputs(const decoder_weights& w, const dimensions& d, context& c, matrix_view<const float> x, Probe& probe) {
+    return per_layer_inputs_layer<PerLayerInput, probe_at<Probe, at::per_layer_inputs>>{&w, d.per_layer_width, d.placeholders}(c, x, probe);
+}
+
+template <class PerLayerInput, class Probe>
+constexpr auto per_layer_inputs_of() -> decltype(stack_parts<Probe>::per_layer_inputs) {
+    if constexpr (PerLayerInput::enabled) {
+        return per_layer_inputs<PerLayerInput, Probe>;
+    } else {
+        return nullptr;
+    }
+}
+
+} // namespace detail
+
+/// SlidingOwn … FullShared are the four kinds of block; Prunes and LooksAhead say whether any part does.
+template <class SlidingOwn, class FullOwn, class SlidingShared, class FullShared, class PerLayerInput, class FinalSoftcap, bool Prunes,
+          bool LooksAhead, class Probe>
+class stack : public block_stack<Probe> {
+  public:
+    explicit stack(stack_plan plan)
+        : block_stack<Probe>(std::move(plan), {.sliding_own = detail::block_of_kind<SlidingOwn>::make,
+                                               .full_own = detail::block_of_kind<FullOwn>::make,
+                                               .sliding_shared = detail::block_of_kind<SlidingShared>::make,
+                                               .full_shared = detail::block_of_kind<FullShared>::make,
+                                               .per_layer_inputs = detail::per_layer_inputs_of<PerLayerInput, Probe>(),
+                                               .cap = kernel::softcap<FinalSoftcap>,
+                                               .prunes = Prunes,
+                                               .looks_ahead = LooksAhead}) {}
 };
 
 } // namespace loupe

@@ -52,7 +52,7 @@ class decoder {
 
     /// Refuses dimensions or weights that lack what the composition needs.
     decoder(dimensions sizes, std::shared_ptr<const decoder_weights> weights) : d_(std::move(sizes)), weights_(std::move(weights)) {
-        check_parts<M>(d_, *weights_);
+        check_parts(numbers_of<M>, d_, *weights_);
     }
 
     /// Reads the next tokens of a sequence. `image_blocks` is empty or has one number for each token: −1 for text, else the image; every

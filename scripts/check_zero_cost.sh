@@ -1,0 +1,41 @@
+#!/bin/sh
+# Whether parts that do nothing cost nothing: the machine code of E2B's blocks, composed with a probe, a pruning and a cache policy that are
+# off, against tests/zero_cost/by_hand.cpp, which is written without them. g++ and clang++, -O2 and -O3, instruction by instruction. The same
+# comparison has to tell apart what differs: a probe that watches, a pruning and a cache policy that are on.
+set -eu
+cd "$(dirname "$0")/.."
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+# disassemble NAME SOURCE COMPILER OPTION…: code of the functions of a source, each in a section of its own
+disassemble() {
+    to="$work/$1" source="tests/zero_cost/$2.cpp"
+    shift 2
+    "$@" -std=c++20 -march=x86-64-v3 -ffunction-sections -Iinclude -c "$source" -o "$to.o"
+    objdump -dr --no-show-raw-insn "$to.o" >"$to"
+}
+
+# compare NAME NAME
+compare() {
+    LC_ALL=C awk -v roots="sliding_own full_own sliding_shared full_shared" -f tests/zero_cost/compare.awk "$work/$1" "$work/$2"
+}
+
+for compiler in g++ clang++; do
+    for level in -O2 -O3; do
+        disassemble by_hand by_hand "$compiler" "$level"
+        disassemble with_parts with_parts "$compiler" "$level"
+        said=$(compare with_parts by_hand) || {
+            echo "check_zero_cost.sh: $compiler $level: parts that are off change the code of a block: $said" >&2
+            exit 1
+        }
+        echo "$compiler $level: the same code, $said"
+    done
+    for part in "probe<sum_of_residual>" "prune<prune::random<std::ratio<1,2>>>" "kv<kv::window<3>>"; do
+        disassemble exchanged with_parts "$compiler" -O3 "-DLOUPE_EXCHANGE=$part"
+        if said=$(compare exchanged by_hand); then
+            echo "check_zero_cost.sh: $compiler -O3: expected slot::$part to change the code of a block, found $said, all the same" >&2
+            exit 1
+        fi
+        echo "$compiler -O3: slot::$part is told apart: $(echo "$said" | head -n 1)"
+    done
+done
