@@ -168,8 +168,8 @@ inline void check_parts(const composition_numbers& m, const dimensions& d, const
         refuse("the model has experts, it has none");
     }
     using named_reach = std::pair<const char*, index_t>;
-    for (const auto& [slot, reach] : {named_reach{"mask_sliding", m.reach_sliding({d.window})},
-                                      named_reach{"mask_full", m.reach_full({d.window})}}) {
+    for (const auto& [slot, reach] :
+         {named_reach{"mask_sliding", m.reach_sliding({d.window})}, named_reach{"mask_full", m.reach_full({d.window})}}) {
         if (reach < 0) refuse(std::string(slot) + " reaches back " + std::to_string(reach) + " positions, expected 0 (no bound) or more");
     }
     if (m.kv_sinks < 0 || m.kv_length < 0) {
@@ -177,9 +177,7 @@ inline void check_parts(const composition_numbers& m, const dimensions& d, const
                " last positions, expected 0 or more");
     }
     const auto kinds = kinds_of_blocks(d);
-    const auto donor_of = [&](index_t i) -> index_t {
-        return m.donor(i, {kinds.get(), d.block.size()}, d.first_shared());
-    };
+    const auto donor_of = [&](index_t i) -> index_t { return m.donor(i, {kinds.get(), d.block.size()}, d.first_shared()); };
     for (index_t i = 0; i < d.blocks(); ++i) {
         const auto& b = w.block[static_cast<std::size_t>(i)].attention;
         const index_t donor = donor_of(i);
