@@ -2,14 +2,13 @@
 #pragma once
 
 #include <loupe/core/error.hpp>
+#include <loupe/io/json.hpp>
 #include <loupe/model/check.hpp>
 #include <loupe/model/dimensions.hpp>
 
 #include <cmath>
 #include <filesystem>
-#include <fstream>
 #include <initializer_list>
-#include <iterator>
 #include <optional>
 #include <string>
 
@@ -213,18 +212,8 @@ inline dimensions gemma3_from_config(const config_fields& c) {
 /// Reads folder/config.json. Errors name the file and the field.
 inline dimensions dimensions_from_config(const std::filesystem::path& folder) {
     const auto path = folder / "config.json";
-    std::ifstream in(path, std::ios::binary);
-    if (!in) throw error(fmt::format("{}: expected a config.json beside the weights, found none that can be read", folder.string()));
-    const std::string text{std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>()};
-    nlohmann::json json;
-    try {
-        json = nlohmann::json::parse(text, [&](int depth, nlohmann::json::parse_event_t, nlohmann::json&) {
-            if (depth > 64) throw error(fmt::format("{}: expected at most 64 levels of nesting", path.string()));
-            return true;
-        });
-    } catch (const nlohmann::json::exception& e) {
-        throw error(fmt::format("{}: not JSON: {}", path.string(), e.what()));
-    }
+    if (!detail::is_there(path)) throw error(fmt::format("{}: expected a config.json beside the weights, found none", folder.string()));
+    const nlohmann::json json = detail::read_json(path);
     const detail::config_fields outer(json, path.string());
     const std::string type = outer.text("model_type", "");
     const auto nested = outer.object("text_config");

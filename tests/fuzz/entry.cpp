@@ -1,0 +1,58 @@
+// libFuzzer's entry to one target, LOUPE_FUZZ_TARGET: runs it, lets nothing but loupe::error pass, and watches memory.
+#include "fuzz.hpp"
+
+#include <loupe/core/error.hpp>
+
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+
+#include <sanitizer/allocator_interface.h>
+
+namespace {
+
+// Bytes on the heap at one time: at most LOUPE_FUZZ_MEMORY for every byte of the input, and a fixed part for tables (of 1024 blocks),
+// streams and messages.
+constexpr std::ptrdiff_t most_times = LOUPE_FUZZ_MEMORY, fixed_part = 64 * 1024;
+
+std::ptrdiff_t live = 0, peak = 0;
+std::ptrdiff_t most_seen = 0;
+
+void allocated(const volatile void*, std::size_t size) { peak = std::max(peak, live += static_cast<std::ptrdiff_t>(size)); }
+void released(const volatile void* block) {
+    if (block != nullptr) live -= static_cast<std::ptrdiff_t>(__sanitizer_get_allocated_size(const_cast<const void*>(block)));
+}
+
+void check_memory(std::ptrdiff_t bytes, std::size_t size) {
+    const auto input = static_cast<std::ptrdiff_t>(size);
+    most_seen = std::max(most_seen, bytes);
+    if (bytes <= fixed_part + most_times * input) return;
+    std::fprintf(stderr, "memory: expected at most %td bytes for an input of %td, found %td\n", fixed_part + most_times * input, input,
+                 bytes);
+    std::abort();
+}
+
+} // namespace
+
+extern "C" int LLVMFuzzerInitialize(int*, char***) {
+    fuzz::folder();
+    try { // what is made once is made here
+        fuzz::LOUPE_FUZZ_TARGET({});
+    } catch (const loupe::error&) {
+    }
+    __sanitizer_install_malloc_and_free_hooks(allocated, released);
+    std::atexit([] { std::fprintf(stderr, "memory: at most %td bytes\n", most_seen); });
+    return 0;
+}
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+    const std::ptrdiff_t before = peak = live;
+    try {
+        fuzz::LOUPE_FUZZ_TARGET({reinterpret_cast<const char*>(data), size});
+    } catch (const loupe::error& e) {
+        fuzz::require(*e.what() != '\0', "an error has a message");
+        if (std::getenv("LOUPE_FUZZ_MESSAGES") != nullptr) std::fprintf(stderr, "refused: %s\n", e.what());
+    }
+    check_memory(peak - before, size);
+    return 0;
+}
