@@ -27,7 +27,7 @@ run_target() {
     LOUPE_FUZZ_MESSAGES=1 $build/tests/fuzz/fuzz_"$name" $build/seeds/"$name"/* >"$log" 2>&1 || { finding "$name" "$log" && return 1; }
     ! grep "^refused" "$log" || { echo "fuzz $name: a seed is refused" >&2 && return 1; }
     ASAN_OPTIONS=quarantine_size_mb=8:malloc_context_size=8 $build/tests/fuzz/fuzz_"$name" -runs="$runs" -max_len="$longest" -seed="$4" \
-        -timeout=30 -malloc_limit_mb=64 -print_final_stats=1 -artifact_prefix="$build/found-$name-" \
+        -timeout=30 -dict=tests/fuzz/words.dict -malloc_limit_mb=64 -print_final_stats=1 -artifact_prefix="$build/found-$name-" \
         ${5:+"$5"} $build/seeds/"$name" >"$log" 2>&1 || { finding "$name" "$log" && return 1; }
     done=$(sed -n 's/^stat::number_of_executed_units: *//p' "$log")
     [ "${done:-0}" -ge "$runs" ] || { echo "fuzz $name: expected $runs executions, found ${done:-none}" >&2 && return 1; }

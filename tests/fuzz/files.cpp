@@ -64,6 +64,13 @@ folder_of_names& all() {
     return instance;
 }
 
+// A comparison that the fuzzer does not learn words from.
+__attribute__((no_sanitize("coverage"))) bool same(const std::string& ours, const char* path) {
+    std::size_t i = 0;
+    while (i < ours.size() && ours[i] == path[i]) ++i; // stops at the path's end
+    return i == ours.size() && path[i] == '\0';
+}
+
 bool is_ours(int descriptor) { return descriptor >= first_descriptor && descriptor < first_descriptor + static_cast<int>(names.size()); }
 file& of(int descriptor) { return all().files[static_cast<std::size_t>(descriptor - first_descriptor)]; }
 
@@ -71,7 +78,7 @@ file& of(int descriptor) { return all().files[static_cast<std::size_t>(descripto
 
 extern "C" int __wrap_open(const char* path, int flags, ...) {
     for (std::size_t i = 0; i < names.size(); ++i)
-        if (all().files[i].path == path) return first_descriptor + static_cast<int>(i);
+        if (same(all().files[i].path, path)) return first_descriptor + static_cast<int>(i);
     std::va_list rest;
     va_start(rest, flags);
     const int mode = (flags & O_CREAT) != 0 ? va_arg(rest, int) : 0;

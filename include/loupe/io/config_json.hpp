@@ -108,7 +108,7 @@ inline rope_sizes rope_from_config(const std::optional<config_fields>& entry, ro
     if (!entry) return sizes;
     const std::string type = entry->text("rope_type", entry->text("type", "default"));
     if (type != "default" && type != "proportional" && type != "linear") {
-        throw error(fmt::format("{}: rope_type: expected default, proportional or linear, found {}", entry->file(), type));
+        throw error(fmt::format("{}: rope_type: expected default, proportional or linear, found {}", entry->file(), name_text(type)));
     }
     sizes.theta = entry->number("rope_theta", sizes.theta);
     sizes.factor = type == "default" ? 1.0 : entry->number("factor", 1.0);
@@ -224,8 +224,8 @@ inline dimensions dimensions_from_config(const std::filesystem::path& folder) {
     } else if (type == "gemma3" || type == "gemma3_text") {
         d = detail::gemma3_from_config(inner);
     } else {
-        throw error(fmt::format("{}: model_type: expected gemma4, gemma4_text, gemma4_unified, gemma3 or gemma3_text, found \"{}\"",
-                                path.string(), type));
+        throw error(fmt::format("{}: model_type: expected gemma4, gemma4_text, gemma4_unified, gemma3 or gemma3_text, found {}",
+                                path.string(), detail::name_text(type)));
     }
     if (nested) {
         for (const char* name : {"image_token_id", "audio_token_id", "video_token_id"}) {
