@@ -5,6 +5,7 @@
 #include <loupe/kernel/attention.hpp>
 #include <loupe/kernel/elementwise.hpp>
 #include <loupe/kernel/matmul.hpp>
+#include <loupe/kernel/packed.hpp>
 #include <loupe/kernel/rms_norm.hpp>
 
 #include <benchmark/benchmark.h>
@@ -16,11 +17,11 @@ namespace {
 
 using namespace loupe;
 
-double float_roof = 0, read_roof = 0;
+double float_roof = 0, int8_roof = 0, read_roof = 0;
 
-void put_flops(benchmark::State& state, double flops) {
+void put_flops(benchmark::State& state, double flops, double roof) {
     state.counters["GFLOP/s"] = benchmark::Counter(flops * 1e-9, benchmark::Counter::kIsIterationInvariantRate);
-    state.counters["of roof"] = benchmark::Counter(flops / float_roof, benchmark::Counter::kIsIterationInvariantRate);
+    state.counters["of roof"] = benchmark::Counter(flops / roof, benchmark::Counter::kIsIterationInvariantRate);
 }
 void put_bytes(benchmark::State& state, double bytes) {
     state.counters["GB/s"] = benchmark::Counter(bytes * 1e-9, benchmark::Counter::kIsIterationInvariantRate);
@@ -57,7 +58,29 @@ void matmul(benchmark::State& state, const format::info* f) {
     if (tokens == 1)
         put_bytes(state, static_cast<double>(bytes.size()));
     else
-        put_flops(state, 2.0 * static_cast<double>(tokens * width * rows));
+        put_flops(state, 2.0 * static_cast<double>(tokens * width * rows), float_roof);
+}
+
+/// The same in integers: rounding of activations is counted, packing is not.
+void integer_matmul(benchmark::State& state, const format::info* f) {
+    const index_t tokens = state.range(0), width = 2048, rows = tokens < 16 ? 65536 : 2048;
+    const auto bytes = random_blocks(*f, rows, width);
+    const auto x = random_floats(tokens * width);
+    aligned_vector<float> y(static_cast<std::size_t>(tokens * rows));
+    executor one(1);
+    kernel::weight_view w{f, bytes.data(), rows, width};
+    const auto& products = *kernel::products_for(*f);
+    const auto packed = kernel::pack(w, products, one);
+    w.integers = &products;
+    w.packed = packed.data();
+    for (auto _ : state) {
+        kernel::matmul(w, {x.data(), tokens, width}, {y.data(), tokens, rows}, one);
+        benchmark::DoNotOptimize(y.data());
+    }
+    if (tokens < 16)
+        put_bytes(state, static_cast<double>(packed.size()));
+    else
+        put_flops(state, 2.0 * static_cast<double>(tokens * width * rows), int8_roof);
 }
 
 void rms_norm(benchmark::State& state) {
@@ -68,7 +91,7 @@ void rms_norm(benchmark::State& state) {
         kernel::rms_norm(x, gain, 1e-6F, out);
         benchmark::DoNotOptimize(out.data());
     }
-    put_flops(state, 4.0 * static_cast<double>(width));
+    put_flops(state, 4.0 * static_cast<double>(width), float_roof);
 }
 
 void softmax(benchmark::State& state) {
@@ -93,20 +116,29 @@ void attention(benchmark::State& state) {
         kernel::attention_mix({scores.data(), heads, keys}, v.data(), D, rows, {out.data(), heads, D});
         benchmark::DoNotOptimize(out.data());
     }
-    put_flops(state, 4.0 * static_cast<double>(heads * keys * D));
+    put_flops(state, 4.0 * static_cast<double>(heads * keys * D), float_roof);
 }
 
 } // namespace
 
 int main(int argc, char** argv) {
     float_roof = bench::float_roof();
+    int8_roof = bench::int8_roof();
     read_roof = bench::read_roof();
     benchmark::AddCustomContext("roof, float", std::to_string(float_roof * 1e-9) + " GFLOP/s, one thread");
+    benchmark::AddCustomContext("roof, int8", std::to_string(int8_roof * 1e-9) + " GOP/s, one thread");
     benchmark::AddCustomContext("roof, reading", std::to_string(read_roof * 1e-9) + " GB/s, one thread");
     for (const format::info* f : format::infos()) {
         benchmark::RegisterBenchmark(("matmul/" + std::string(f->name)).c_str(), matmul, f)
             ->ArgName("tokens")
             ->Arg(1)
+            ->Arg(512)
+            ->Unit(benchmark::kMillisecond);
+        if (kernel::products_for(*f) == nullptr) continue;
+        benchmark::RegisterBenchmark(("integer_matmul/" + std::string(f->name)).c_str(), integer_matmul, f)
+            ->ArgName("tokens")
+            ->Arg(1)
+            ->Arg(4)
             ->Arg(512)
             ->Unit(benchmark::kMillisecond);
     }

@@ -1,8 +1,9 @@
-// What this machine can do at most, measured in the process that measures the kernels: one thread's float arithmetic and its reading of
-// memory.
+// What this machine can do at most, measured in the process that measures the kernels: one thread's arithmetic in floats and in
+// 8-bit integers, and its reading of memory.
 #pragma once
 
 #include <loupe/core/buffer.hpp>
+#include <loupe/core/compat/int8.hpp>
 #include <loupe/core/compat/xsimd.hpp>
 
 #include <algorithm>
@@ -38,6 +39,35 @@ inline double float_roof() {
         sink = loupe::simd::sum(total);
     });
     return 2.0 * chains * rounds * loupe::simd::width / s;
+}
+
+/// Products and additions of 8-bit integers a second: twelve independent chains, each with activations of its own, so that no compiler can
+/// take one chain for another.
+inline double int8_roof() {
+    using isa = loupe::simd::int8;
+    constexpr int chains = 12, rounds = 500'000;
+    std::byte memory[16 * isa::rows];
+    std::uint8_t x[16 * chains];
+    for (std::size_t i = 0; i < sizeof memory; ++i) memory[i] = static_cast<std::byte>(i * 37 % 16);
+    for (std::size_t i = 0; i < sizeof x; ++i) x[i] = static_cast<std::uint8_t>(i * 53);
+    volatile float sink = 0;
+    const double s = seconds_of([&] {
+        typename isa::bytes w[4];
+        for (int q = 0; q < 4; ++q) w[q] = isa::load(memory + q * 4 * isa::rows);
+        typename isa::ints sum[chains];
+        for (auto& v : sum) v = isa::template start<16>(w);
+        for (int i = 0; i < rounds; ++i) {
+            asm volatile("" : : "r"(x) : "memory"); // the activations are read again
+#pragma GCC unroll 12
+            for (int c = 0; c < chains; ++c) sum[c] = isa::template dot<16>(sum[c], w, x + 16 * c);
+        }
+        float out[isa::rows];
+        for (const auto& v : sum) {
+            isa::store(out, isa::to_floats(v));
+            sink = sink + out[0];
+        }
+    });
+    return 2.0 * chains * rounds * 16 * isa::rows / s;
 }
 
 /// Bytes a second of a sum over 256 MB.

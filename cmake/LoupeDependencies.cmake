@@ -1,4 +1,5 @@
 # Every dependency is looked for as a package first; what is missing is fetched at a pinned version (this needs network access).
+# SYSTEM: warnings in their headers are not errors of this project.
 include(FetchContent)
 set(LOUPE_FETCHED "")
 
@@ -8,7 +9,7 @@ macro(loupe_dependency package target repository tag)
   endif()
   if(NOT TARGET ${target})
     message(STATUS "loupe: ${package} is not installed, fetching ${tag}")
-    FetchContent_Declare(${package} GIT_REPOSITORY ${repository} GIT_TAG ${tag} GIT_SHALLOW ON)
+    FetchContent_Declare(${package} GIT_REPOSITORY ${repository} GIT_TAG ${tag} GIT_SHALLOW ON SYSTEM)
     FetchContent_MakeAvailable(${package})
     list(APPEND LOUPE_FETCHED ${package})
   endif()

@@ -26,10 +26,11 @@ struct sink_counter { // satisfies is::probe
         ++queries[n];
     }
 };
-// [probe]
+// [/probe]
 
 template <is::model Base>
 void count(const io::checkpoint& file, const lab::corpus& text) {
+    // [count]
     const decoder<with<Base, slot::probe<sink_counter>>> model(file.sizes, file.weights);
     auto sequence = model.start();
     runtime on(0);
@@ -37,6 +38,7 @@ void count(const io::checkpoint& file, const lab::corpus& text) {
         sequence.rewind(0);
         model.forward(sequence, segment.ids, on);
     }
+    // [/count]
     const auto& p = sequence.probe;
     for (std::size_t b = 0; b < p.queries.size(); ++b) {
         if (p.queries[b] == 0) continue;

@@ -26,6 +26,12 @@ install_missing() {
 packages="g++ cmake ninja-build ccache libxtensor-dev libxsimd-dev libcli11-dev nlohmann-json3-dev libfmt-dev"
 test_packages="catch2"
 
+# clang with what its sanitizers and fuzzer link, a package of its own for each version.
+install_clang_runtime() {
+    install_missing clang
+    install_missing "libclang-rt-$(clang++ -dumpversion | cut -d. -f1)-dev"
+}
+
 # The flags are made anew from the processor at every configure; a build folder of another machine is rebuilt, not reused.
 configure() {
     step "Configuring $1"

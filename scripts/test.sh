@@ -3,9 +3,8 @@
 . "$(dirname "$0")/common.sh"
 
 preset="${PRESET:-release}"
-extra=""
-[ "$preset" != clang ] || extra="clang"
-install_missing $packages $test_packages $extra
+install_missing $packages $test_packages
+case "$preset" in clang | asan) install_clang_runtime ;; esac
 configure "$preset" -DLOUPE_BUILD_TESTS=ON "$@"
 step "Building (some minutes the first time)"
 cmake --build --preset "$preset" -j "$(nproc)"

@@ -105,6 +105,13 @@ struct only_full_gives {
     }
 };
 
+/// A donor that reads another's keys itself.
+struct chain {
+    static constexpr index_t donor(index_t block, std::span<const bool>, index_t first_shared) {
+        return block < first_shared ? block : block == first_shared ? block - 2 : block - 1;
+    }
+};
+
 struct all_of_it {
     static constexpr index_t count(index_t) { return 1000; }
 };
@@ -159,6 +166,28 @@ TEST_CASE("composition: the order of exchanges does not matter", "[composition]"
                   "activation::gelu_tanh → activation::silu");
 }
 
+TEST_CASE("composition: a model's type is short, and nobody writes another for the same parts", "[composition]") {
+    static_assert(std::same_as<nano::e, composition<slot::sizes<nano::e_card>>>);
+    static_assert(std::same_as<with<nano::e, slot::v_norm<norm::none>, slot::rope_full<rope::none>>,
+                               composition<slot::sizes<nano::e_card>, slot::rope_full<rope::none>, slot::v_norm<norm::none>>>);
+    static_assert(!is::model<composition<>> && !is::model<composition<slot::rope_full<rope::none>>>);                         // no sizes
+    static_assert(!is::model<composition<slot::sizes<nano::e_card>, slot::kv<kv::full>>>);                                    // usual
+    static_assert(!is::model<composition<slot::sizes<nano::e_card>, slot::v_norm<norm::none>, slot::rope_full<rope::none>>>); // order
+    static_assert(
+        std::same_as<gemma4::b12,
+                     compose<slot::sizes<gemma4::b12_card>, slot::probe<probe::none>, slot::weights<weights::as_stored>,
+                             slot::final_softcap<softcap::stored>, slot::layer_scalar<layer_scalar::stored>, slot::post_norms<norm::rms>,
+                             slot::dense_branch<dense_branch::on>, slot::experts_used<experts_used::stored>,
+                             slot::router<router::softmax_top_k>, slot::feed_forward<feed_forward::gated>,
+                             slot::activation<activation::gelu_tanh>, slot::prune<prune::none>, slot::kv<kv::full>,
+                             slot::kv_sharing<kv_sharing::last_of_kind>, slot::value_full<value::key>, slot::v_norm<norm::rms_without_gain>,
+                             slot::k_norm<norm::rms>, slot::q_norm<norm::rms>, slot::attention_softcap<softcap::none>,
+                             slot::score_scale<scale::stored>, slot::image_mask<image_mask::within_image>, slot::mask_full<mask::causal>,
+                             slot::mask_sliding<mask::sliding<>>, slot::rope_full<rope::proportional<>>, slot::rope_sliding<rope::standard>,
+                             slot::per_layer_input<per_layer_input::off>, slot::embedding_scale<scale::sqrt_width>>>);
+    SUCCEED();
+}
+
 TEST_CASE("composition: what the released models differ in", "[composition]") {
     static_assert(differs_only_in<gemma4::b12, gemma4::b31, part::sizes>);
     static_assert(differs_only_in<gemma4::b31, gemma4::a4b, part::sizes, part::feed_forward>);
@@ -173,8 +202,9 @@ TEST_CASE("composition: what the released models differ in", "[composition]") {
 TEST_CASE("composition: an exchange that changes nothing does not compile", "[composition]") {
     static_assert(can_exchange<gemma4::e2b, slot::rope_full<rope::none>>);
     static_assert(!can_exchange<gemma4::e2b, slot::rope_full<rope::proportional<>>>);
-    static_assert(!can_exchange<gemma4::e2b>);                                                  // no exchange at all
-    static_assert(!can_exchange<gemma4::e2b, slot::rope_full<rope::none>, slot::kv<kv::full>>); // one of two
+    static_assert(!can_exchange<gemma4::e2b>);                                                   // no exchange at all
+    static_assert(!can_exchange<gemma4::e2b, slot::rope_full<rope::none>, slot::kv<kv::full>>);  // one of two
+    static_assert(!can_exchange<gemma4::e2b, slot::kv<kv::window<3>>, slot::kv<kv::window<4>>>); // which?
     SUCCEED();
 }
 
@@ -183,7 +213,7 @@ TEST_CASE("composition: foreign slots and what is no model do not compile", "[co
     static_assert(!can_exchange<gemma4::e2b, rope::none>); // a part without its slot
     static_assert(!can_exchange<gemma4::e2b, part::rope_full>);
     static_assert(!can_exchange<nothing, slot::rope_full<rope::none>>);
-    static_assert(!can_exchange<composition<slot::rope_full<rope::standard>>, slot::kv<kv::window<3>>>); // it has no such slot
+    static_assert(!can_exchange<gemma4::e2b, binding<part::rope_full, int>>); // what no slot has checked
     SUCCEED();
 }
 
@@ -222,9 +252,11 @@ TEST_CASE("composition: every rule is found, with its numbers", "[composition]")
     static_assert(std::same_as<problem_of_e2b<&card::kv_shared_blocks, 30>, all_hold>);
     static_assert(
         std::same_as<detail::problem_with<gemma4::e2b, slot::kv_sharing<only_full_gives>>, shared_kv_block_has_no_donor_of_its_kind<15>>);
+    static_assert(std::same_as<detail::problem_with<gemma4::e2b, slot::kv_sharing<chain>>, shared_kv_block_has_no_donor_of_its_kind<16>>);
     static_assert(std::same_as<problem_of_e2b<&card::per_layer_width, 0>, per_layer_inputs_without_a_width<0>>);
     static_assert(std::same_as<problem_of_a4b<&card::experts, 0>, experts_without_number_or_width<0, 704>>);
     static_assert(std::same_as<problem_of_a4b<&card::expert_width, 0>, experts_without_number_or_width<128, 0>>);
+    static_assert(std::same_as<problem_of_a4b<&card::experts_used, 0>, fewer_experts_used_than_one<0>>);
     static_assert(std::same_as<problem_of_a4b<&card::experts_used, 129>, more_experts_used_than_there_are<129, 128>>);
     static_assert(std::same_as<detail::problem_with<gemma4::a4b, slot::experts_used<experts_used::exactly<200>>>,
                                more_experts_used_than_there_are<200, 128>>);

@@ -16,9 +16,9 @@ namespace {
 
 // ---- what a user would have in a file of his own
 
-struct my_no_norm {
-    template <class T>
-    static void apply(std::span<T>, std::span<const T>, T) {}
+struct my_no_norm { // no template: one function for each precision will do
+    static void apply(std::span<float>, std::span<const float>, float) {}
+    static void apply(std::span<double>, std::span<const double>, double) {}
 };
 /// Root-mean-square norm, written as a student would.
 struct my_rms {
@@ -39,6 +39,12 @@ struct max_norm {
     }
 };
 
+/// A donor that reads another's keys itself.
+struct chain {
+    static constexpr index_t donor(index_t block, std::span<const bool>, index_t first_shared) {
+        return block < first_shared ? block : block == first_shared ? block - 2 : block - 1;
+    }
+};
 struct my_sharing { // constexpr, since the composition's rules call it
     static constexpr index_t donor(index_t block, std::span<const bool> is_full, index_t first_shared) {
         index_t found = block;
@@ -158,6 +164,9 @@ TEST_CASE("own norms of queries, keys and values", "[own]") {
 TEST_CASE("own sharing of keys and values", "[own]") {
     CHECK((logits_of<with<nano::e, slot::kv_sharing<my_sharing>>>(nano_e()) == stock_e()));
     CHECK(differs_from_row(stock_e(), logits_of<with<nano::e, slot::kv_sharing<first_of_kind>>>(nano_e()), 0));
+    using chained = with<nano::e, slot::sizes<sizes_of_file>, slot::kv_sharing<chain>>; // sizes of files are checked when they are there
+    CHECK_THROWS_WITH(decoder<chained>(nano_e().sizes, nano_e().weights),
+                      "this composition does not fit the model: block 6 reads keys and values of block 5, which has none of its own");
 }
 
 TEST_CASE("own cache and own pruning", "[own]") {

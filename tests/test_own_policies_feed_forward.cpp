@@ -45,6 +45,27 @@ struct my_experts {
     static constexpr bool has_experts = true;
     static constexpr index_t width(index_t stored, bool) { return stored; }
 };
+/// The library's sublayer, brought along.
+struct my_sublayer : my_double_wide {
+    template <class Activation, class PostNorm, class Probe>
+    struct sublayer {
+        dense_sublayer<Activation, PostNorm, Probe> inner;
+        sublayer(const block_weights& w, index_t block, index_t experts, index_t used) : inner(w, block, experts, used) {}
+        void operator()(context& c, matrix_view<float> x, Probe& probe) const { inner(c, x, probe); }
+    };
+};
+struct empty_sublayer : my_double_wide {
+    template <class, class, class Probe>
+    struct sublayer {
+        sublayer(const block_weights&, index_t, index_t, index_t) {}
+        void operator()(context&, matrix_view<float>, Probe&) const {}
+    };
+};
+/// Nothing passes the gate.
+struct shut {
+    static float apply(float) { return 0; }
+    static double apply(double) { return 0; }
+};
 
 /// softmax over all, the k best, divided by their sum: with a sort where the library searches.
 struct my_router {
@@ -186,6 +207,15 @@ TEST_CASE("own feed-forward layer", "[own]") {
     using dense = with<nano::a, slot::feed_forward<my_double_wide>>;
     CHECK_THROWS_WITH(decoder<dense>(nano_a().sizes, nano_a().weights),
                       "this composition does not fit the model: the model has experts, it has none");
+}
+
+TEST_CASE("own sublayer", "[own]") {
+    static_assert(is::own_sublayer<my_sublayer> && !is::own_sublayer<my_double_wide>);
+    static_assert(!is::own_sublayer<feed_forward::gated> && !is::own_sublayer<feed_forward::experts>);
+    CHECK((logits_of<with<nano::e, slot::feed_forward<my_sublayer>>>(nano_e()) == stock_e()));
+    const auto without = logits_of<with<nano::e, slot::feed_forward<empty_sublayer>>>(nano_e());
+    CHECK((without == logits_of<with<nano::e, slot::activation<shut>>>(nano_e())));
+    CHECK(difference(without, stock_e()) > 0.05F);
 }
 
 TEST_CASE("own router and own number of experts", "[own]") {

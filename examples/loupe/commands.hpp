@@ -24,6 +24,7 @@ struct generate_options {
     index_t top_k = 64;
     std::uint64_t seed = 0;
     index_t threads = 0;
+    bool int8 = false;
 };
 struct score_options {
     std::string model, text, tasks, json;
@@ -38,6 +39,12 @@ struct ablate_options {
     std::vector<std::string> variants;
     index_t context = 512, threads = 0;
 };
+struct bench_options {
+    std::string model;
+    std::vector<index_t> prompt{512}, generation{128}, depth{0}, threads{0};
+    index_t repetitions = 5;
+    bool json = false, floats = false;
+};
 struct variants_options {
     std::string model;
 };
@@ -49,5 +56,6 @@ void score(const score_options& o);
 void logits(const logits_options& o);
 void ablate(const ablate_options& o);
 void variants(const variants_options& o);
+void bench(const bench_options& o);
 
 } // namespace program

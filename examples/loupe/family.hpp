@@ -31,6 +31,8 @@ class engine {
     using sink = std::function<void(index_t first, loupe::matrix_view<const float> hidden)>;
     virtual void read(std::span<const loupe::token_id> ids, index_t chunk, const sink& to,
                       std::span<const std::int32_t> image_blocks = {}) = 0;
+    /// Forgets all positions from `position` on.
+    virtual void rewind(index_t position) = 0;
     virtual void logits(loupe::matrix_view<const float> hidden, loupe::matrix_view<float> out) = 0;
     /// Embedding and residual after every block of the last chunk, [blocks + 1][tokens · width]; only of a recording engine.
     virtual const std::vector<std::vector<float>>& recorded() const = 0;

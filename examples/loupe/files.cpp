@@ -2,15 +2,24 @@
 
 #include "family.hpp"
 
+#include <loupe/io/requantize.hpp>
+#include <loupe/policy/packed_weights.hpp>
+
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
+
+template const loupe::kernel::integer_products* loupe::kernel::products_for<loupe::simd::int8>(const loupe::format::info&);
 
 namespace program {
 
 using namespace loupe;
 
-io::checkpoint open_model(const std::string& path, executor& threads) { return io::open(path, threads); }
+io::checkpoint open_model(const std::string& path, executor& threads, arithmetic products) {
+    auto file = io::open(path, threads);
+    if (products == arithmetic::int8) file.weights = io::prepare_weights<weights::packed<>>(file.weights, threads);
+    return file;
+}
 
 void write_file(const std::string& path, const std::string& text) {
     if (path == "-") {

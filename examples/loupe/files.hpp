@@ -7,8 +7,11 @@
 
 namespace program {
 
+/// How matrices are multiplied: in float, or in 8-bit integers where their format has them.
+enum class arithmetic { floats, int8 };
+
 /// Opens a .gguf file or a folder with config.json.
-loupe::io::checkpoint open_model(const std::string& path, loupe::executor& threads);
+loupe::io::checkpoint open_model(const std::string& path, loupe::executor& threads, arithmetic products = arithmetic::floats);
 
 /// Only the tokenizer of a model.
 loupe::io::tokenizer open_tokenizer(const std::string& path);

@@ -64,7 +64,7 @@ class sampler {
 
 void generate(const generate_options& o) {
     executor threads(o.threads);
-    const auto file = open_model(o.model, threads);
+    const auto file = open_model(o.model, threads, o.int8 ? arithmetic::int8 : arithmetic::floats);
     const auto& tokens = file.text();
     if (o.prompt.empty()) throw error("--prompt: expected a text, found an empty one");
     std::vector<token_id> prompt;

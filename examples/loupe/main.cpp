@@ -24,6 +24,7 @@ First steps:
   loupe score    MODEL --text book.txt          how well does it predict a text?
   loupe variants MODEL                          which parts can be exchanged?
   loupe ablate   MODEL --text book.txt          what happens if they are?
+  loupe bench    MODEL                          how fast is it here?
 )";
 
 constexpr const char* codes =
@@ -87,6 +88,7 @@ int run(int argc, char** argv) {
     c->add_option("--seed", generate.seed, "of the sampling")->capture_default_str();
     c->add_flag("--chat", generate.chat, "the prompt is a user's turn of a chat");
     c->add_flag("!--no-stop", generate.stop, "go on after an end-of-generation token");
+    c->add_flag("--int8", generate.int8, "products of 8-bit integers: several times as fast, activations are rounded");
     c->add_flag("--json", generate.json, "prompt_ids, ids and text as JSON");
     add_threads(c, generate.threads);
     c->callback([&] { program::generate(generate); });
@@ -132,6 +134,31 @@ int run(int argc, char** argv) {
         if (ablate.text.empty() && ablate.tasks.empty()) throw CLI::RequiredError("--text or --tasks");
         program::ablate(ablate);
     });
+
+    program::bench_options bench;
+    c = command(app, "bench", "tokens a second: reading a prompt (pp), and generating one token at a time (tg)", bench.model);
+    c->add_option("-p,--n-prompt", bench.prompt, "lengths of prompts, separated by commas; 0: none")
+        ->delimiter(',')
+        ->check(CLI::Range(0, 1 << 24))
+        ->capture_default_str();
+    c->add_option("-n,--n-gen", bench.generation, "numbers of tokens to generate; 0: none")
+        ->delimiter(',')
+        ->check(CLI::Range(0, 1 << 24))
+        ->capture_default_str();
+    c->add_option("-d,--n-depth", bench.depth, "tokens that are in the cache before, not timed")
+        ->delimiter(',')
+        ->check(CLI::Range(0, 1 << 24))
+        ->capture_default_str();
+    c->add_option("-t,--threads", bench.threads, "numbers of threads; 0: one for each processor")
+        ->delimiter(',')
+        ->check(CLI::Range(0, 1024))
+        ->capture_default_str();
+    c->add_option("-r,--repetitions", bench.repetitions, "runs of each test, after one that is not counted")
+        ->check(CLI::Range(1, 1000))
+        ->capture_default_str();
+    c->add_flag("--float", bench.floats, "products in float, as `loupe ablate` has them; without it in 8-bit integers");
+    c->add_flag("--json", bench.json, "as JSON, with llama-bench's names of fields");
+    c->callback([&] { program::bench(bench); });
 
     program::variants_options variants;
     c = command(app, "variants", "the ablations that this program holds for a model's family", variants.model);

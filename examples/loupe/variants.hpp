@@ -7,8 +7,12 @@
 #include <loupe/model/describe.hpp>
 #include <loupe/model/gemma3.hpp>
 #include <loupe/model/gemma4.hpp>
+#include <loupe/policy/packed_weights.hpp>
 
 #include <ratio>
+
+// Compiled once, in files.cpp: the kernels are the same for all families.
+extern template const loupe::kernel::integer_products* loupe::kernel::products_for<loupe::simd::int8>(const loupe::format::info&);
 
 namespace program {
 
@@ -42,6 +46,7 @@ class stack_engine final : public engine {
     void read(std::span<const token_id> ids, index_t chunk, const sink& to, std::span<const std::int32_t> image_blocks) override {
         model_->read(sequence_, ids, on_, chunk, to, image_blocks);
     }
+    void rewind(index_t position) override { sequence_.rewind(position); }
     void logits(matrix_view<const float> hidden, matrix_view<float> out) override { model_->logits(sequence_, hidden, on_, out); }
     const std::vector<std::vector<float>>& recorded() const override {
         if constexpr (std::same_as<typename Stack::probe_type, layer_recorder>) {
@@ -94,6 +99,8 @@ void add_common(std::vector<variant>& list) {
     add<Base, with<Base, slot::post_norms<norm::none>>>(list, "no-post-norms", "no norms behind attention and feed-forward", always, true);
     add<Base, with<Base, slot::weights<weights::requantized<format::q8_0>>>>(list, "weights-q8_0", "matrices rounded to Q8_0");
     add<Base, with<Base, slot::weights<weights::requantized<format::q4_0>>>>(list, "weights-q4_0", "matrices rounded to Q4_0");
+    add<Base, with<Base, slot::weights<weights::packed<>>>>(
+        list, "int8-products", "products of 8-bit integers, activations rounded; only matrices of integer formats", always, true);
     const auto prunes = [](const dimensions& d) { return d.first_full() + 1 < d.blocks(); };
     add<Base, with<Base, slot::prune<prune::received_attention<std::ratio<1, 4>>>>>(
         list, "prune-attention-25", "behind the first full block: without the quarter of the tokens that received least attention", prunes);

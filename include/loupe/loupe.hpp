@@ -1,6 +1,8 @@
 // Everything.
 #pragma once
 
+#include <loupe/check/check.hpp>
+#include <loupe/check/model.hpp>
 #include <loupe/format/formats.hpp>
 #include <loupe/io/chat.hpp>
 #include <loupe/io/checkpoint.hpp>

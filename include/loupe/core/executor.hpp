@@ -14,7 +14,8 @@
 
 namespace loupe {
 
-/// A fixed set of threads that run one loop at a time. With one thread it is a plain loop and starts nothing.
+/// A fixed set of threads that run one loop at a time. With one thread it is a plain loop and starts nothing. Between loops threads look
+/// out for the next one a while before they sleep.
 /// The first exception of a loop's body is thrown again in the caller.
 class executor {
     struct job {
@@ -29,10 +30,26 @@ class executor {
     std::mutex mutex_;
     std::condition_variable start_, done_;
     job job_;
-    std::uint64_t generation_ = 0;
-    std::size_t running_ = 0;
+    std::atomic<std::uint64_t> generation_ = 0;
+    std::atomic<std::size_t> running_ = 0;
     std::exception_ptr failure_;
-    bool stopping_ = false;
+    std::atomic<bool> stopping_ = false;
+
+    // A token of a small model is a hundred loops of some 50 µs each: to fall asleep between them, and to be woken, would cost as much.
+    static constexpr int patience = 4000; // some 50 µs
+    template <class Condition>
+    static bool spin_until(Condition&& met) {
+        for (int i = 0; i < patience; ++i) {
+            if (met()) return true;
+            pause();
+        }
+        return false;
+    }
+    static void pause() {
+#if defined(__x86_64__) || defined(__i386__)
+        __builtin_ia32_pause();
+#endif
+    }
 
     void work() {
         for (;;) {
@@ -51,15 +68,18 @@ class executor {
     void loop() {
         std::uint64_t seen = 0;
         for (;;) {
-            {
+            const auto called = [&] { return stopping_ || generation_ != seen; };
+            if (!spin_until(called)) {
                 std::unique_lock lock(mutex_);
-                start_.wait(lock, [&] { return stopping_ || generation_ != seen; });
-                if (stopping_) return;
-                seen = generation_;
+                start_.wait(lock, called);
             }
+            if (stopping_) return;
+            seen = generation_;
             work();
-            const std::lock_guard lock(mutex_);
-            if (--running_ == 0) done_.notify_one();
+            if (--running_ == 0) {
+                const std::lock_guard lock(mutex_);
+                done_.notify_one();
+            }
         }
     }
 
@@ -102,8 +122,11 @@ class executor {
         }
         start_.notify_all();
         work();
-        std::unique_lock lock(mutex_);
-        done_.wait(lock, [&] { return running_ == 0; });
+        const auto all_done = [&] { return running_ == 0; };
+        if (!spin_until(all_done)) {
+            std::unique_lock lock(mutex_);
+            done_.wait(lock, all_done);
+        }
         if (failure_) std::rethrow_exception(failure_);
     }
 };

@@ -1,6 +1,7 @@
 // What a weight format must offer to be used by matmul, loaders and tests.
 #pragma once
 
+#include <loupe/core/concepts.hpp>
 #include <loupe/core/types.hpp>
 
 #include <concepts>
@@ -16,8 +17,10 @@ template <class F>
 concept weight_format = requires(const std::byte* block, float* out) {
     { F::id } -> std::convertible_to<std::uint32_t>;
     { F::name } -> std::convertible_to<std::string_view>;
-    { F::length } -> std::convertible_to<index_t>;
-    { F::bytes } -> std::convertible_to<index_t>;
+    { F::length } -> whole;
+    typename constant<F::length>;
+    { F::bytes } -> whole;
+    typename constant<F::bytes>;
     { F::decode(block, out) }
     noexcept;
 };

@@ -35,46 +35,84 @@ void for_each_matrix(Weights& w, F&& f) {
     }
 }
 
-} // namespace detail
-
-/// Weights as the policy wants them: the same object for weights::as_stored, otherwise a copy of the matrices in the policy's format.
-/// Router and per-layer projection stay as they are. An error names the matrix whose width the format's blocks do not divide.
-template <is::weights Policy>
-std::shared_ptr<const decoder_weights> prepare_weights(std::shared_ptr<const decoder_weights> stored, executor& threads) {
-    if constexpr (!Policy::enabled) {
-        return stored;
-    } else {
-        using format_type = typename Policy::format;
-        const format::info& target = format::info_of<format_type>();
-        auto out = std::make_shared<decoder_weights>(*stored);
-        std::map<const std::byte*, std::shared_ptr<std::vector<std::byte>>> done;
-        detail::for_each_matrix(*out, [&](weight_matrix& m, const char* name) {
-            const std::string_view kind = name;
-            if (!m.exists() || kind == "router" || kind == "per-layer projection") return;
-            if (m.width % target.length != 0) {
-                throw error(fmt::format("requantise to {}: expected rows of a multiple of {} weights, found {} in a matrix ({})",
-                                        target.name, target.length, m.width, name));
-            }
-            auto& bytes = done[m.data];
-            if (!bytes) {
-                bytes = std::make_shared<std::vector<std::byte>>(static_cast<std::size_t>(m.rows * target.row_bytes(m.width)));
-                threads.for_ranges(m.rows, 64, [&](index_t first, index_t last) {
-                    std::vector<float> row(static_cast<std::size_t>(m.width));
-                    for (index_t r = first; r < last; ++r) {
-                        m.decode_row(r, row.data());
-                        Policy::prepare(std::span<float>(row));
-                        target.encode_row(row.data(), bytes->data() + r * target.row_bytes(m.width), m.width);
-                    }
-                });
-            }
-            m.format = &target;
-            m.data = bytes->data();
-            m.owner = bytes;
-        });
-        return out;
+/// Lays matrices out for the integer products that `products_for` knows for their formats. Not the router, whose choices are discrete; not
+/// tables, whose rows are read one at a time; not experts whose matrices do not begin at a strip.
+inline void pack_matrices(decoder_weights& w, const kernel::integer_products* (*products_for)(const format::info&), executor& threads) {
+    std::map<const std::byte*, std::shared_ptr<const aligned_vector<std::byte>>> done; // tied and merged matrices are packed once
+    const auto pack = [&](weight_matrix& m) {
+        if (!m.exists()) return;
+        const kernel::integer_products* products = products_for(*m.format);
+        if (products == nullptr) return;
+        auto& packed = done[m.data];
+        if (!packed) packed = std::make_shared<const aligned_vector<std::byte>>(kernel::pack(m, *products, threads));
+        m.integers = products;
+        m.packed = packed->data();
+        m.owner_of_packed = packed;
+    };
+    const auto pack_experts = [&](expert_matrices& e) {
+        if (!e.all.exists()) return;
+        const kernel::integer_products* products = products_for(*e.all.format);
+        if (products == nullptr) return;
+        if (e.rows_each % products->rows == 0 && e.stride % products->rows == 0 && e.offset % products->rows == 0) pack(e.all);
+    };
+    pack(w.head);
+    pack(w.per_layer_projection);
+    for (block_weights& b : w.block) {
+        for (weight_matrix* m : {&b.attention.q, &b.attention.k, &b.attention.v, &b.attention.o, &b.mlp.gate, &b.mlp.up, &b.mlp.down,
+                                 &b.per_layer.gate, &b.per_layer.projection}) {
+            pack(*m);
+        }
+        for (expert_matrices* e : {&b.experts.gate, &b.experts.up, &b.experts.down}) pack_experts(*e);
     }
 }
 
+/// Stores matrices anew as a policy says.
+template <class Policy>
+void requantize_matrices(decoder_weights& w, executor& threads) {
+    const format::info& target = format::info_of<typename Policy::format>();
+    std::map<const std::byte*, std::shared_ptr<std::vector<std::byte>>> done;
+    for_each_matrix(w, [&](weight_matrix& m, const char* name) {
+        const std::string_view kind = name;
+        if (!m.exists() || kind == "router" || kind == "per-layer projection") return;
+        if (m.width % target.length != 0) {
+            throw error(fmt::format("requantise to {}: expected rows of a multiple of {} weights, found {} in a matrix ({})", target.name,
+                                    target.length, m.width, name));
+        }
+        auto& bytes = done[m.data];
+        if (!bytes) {
+            bytes = std::make_shared<std::vector<std::byte>>(static_cast<std::size_t>(m.rows * target.row_bytes(m.width)));
+            threads.for_ranges(m.rows, 64, [&](index_t first, index_t last) {
+                std::vector<float> row(static_cast<std::size_t>(m.width));
+                for (index_t r = first; r < last; ++r) {
+                    m.decode_row(r, row.data());
+                    Policy::prepare(std::span<float>(row));
+                    target.encode_row(row.data(), bytes->data() + r * target.row_bytes(m.width), m.width);
+                }
+            });
+        }
+        m.format = &target;
+        m.data = bytes->data();
+        m.owner = bytes;
+    });
+}
+
+} // namespace detail
+
+/// Weights as the policy wants them: the same object for weights::as_stored, otherwise a copy whose matrices are stored in the policy's
+/// format (but router and per-layer projection), laid out for integer products, or both. An error names the matrix whose width the format's
+/// blocks do not divide.
+template <is::weights Policy>
+std::shared_ptr<const decoder_weights> prepare_weights(std::shared_ptr<const decoder_weights> stored, executor& threads) {
+    constexpr bool packs = requires(const format::info& f) { Policy::products(f); };
+    if constexpr (!Policy::enabled && !packs) {
+        return stored;
+    } else {
+        auto out = std::make_shared<decoder_weights>(*stored);
+        if constexpr (Policy::enabled) detail::requantize_matrices<Policy>(*out, threads);
+        if constexpr (packs) detail::pack_matrices(*out, &Policy::products, threads);
+        return out;
+    }
+}
 /// Bytes of all weights, each tensor counted once.
 inline index_t bytes_of(const decoder_weights& w) {
     std::set<const std::byte*> seen;

@@ -1,19 +1,49 @@
 // The laboratory: compositions in, paired comparisons out.
 #pragma once
 
+#include <loupe/core/concepts.hpp>
 #include <loupe/lab/ablate.hpp>
 #include <loupe/lab/report_html.hpp>
 #include <loupe/lab/report_json.hpp>
 #include <loupe/lab/report_text.hpp>
 #include <loupe/lab/subject.hpp>
 
-namespace loupe::lab {
+namespace loupe {
+
+namespace rule {
+
+/// ablate<> needs something to compare the base with.
+struct nothing_is_compared {};
+/// A variant with the base's parts would measure the base against itself.
+template <index_t Variant>
+struct variant_is_the_base {};
+
+} // namespace rule
+
+namespace lab {
+
+namespace detail {
+
+/// What is wrong with an ablation; variants count from 1.
+template <class Base, class... Variants>
+constexpr auto problem_of_ablation() {
+    constexpr index_t same = loupe::detail::position_in<Base>(type_list<Variants...>{});
+    if constexpr (sizeof...(Variants) == 0) {
+        return rule::nothing_is_compared{};
+    } else if constexpr (same < type_list<Variants...>::size) {
+        return rule::variant_is_the_base<same + 1>{};
+    } else {
+        return rule::all_hold{};
+    }
+}
+
+} // namespace detail
 
 /// Compares compositions with a base: `ablate<base, nope, lean>(file, &text, &tasks)`. Variants are named by what differs. A variant that
 /// is the base does not compile.
 template <is::model Base, is::model... Variants>
-requires(sizeof...(Variants) > 0) && (!std::same_as<Base, Variants> && ...) report
-    ablate(const io::checkpoint& file, const corpus* text, const task_set* tasks = nullptr, index_t threads = 0) {
+requires is::sound<decltype(detail::problem_of_ablation<Base, Variants...>())>
+    report ablate(const io::checkpoint& file, const corpus* text, const task_set* tasks = nullptr, index_t threads = 0) {
     executor team(threads);
     std::vector<subject> subjects;
     subjects.push_back(make_subject<Base, Base>("stock", "as trained", file, team));
@@ -23,4 +53,6 @@ requires(sizeof...(Variants) > 0) && (!std::same_as<Base, Variants> && ...) repo
     return r;
 }
 
-} // namespace loupe::lab
+} // namespace lab
+
+} // namespace loupe

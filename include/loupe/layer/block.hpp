@@ -23,6 +23,8 @@ class block {
     float scalar_;
 
   public:
+    static constexpr bool owns_kv = Attention::owns_kv;
+
     block(const block_weights& w, const attention_sizes& sizes, index_t experts, index_t experts_used, float scalar)
         : weights_(&w), index_(sizes.block), attention_{&w.attention, sizes},
           feed_forward_(w, sizes.block, experts, experts_used), per_layer_{&w.per_layer, sizes.block}, scalar_(scalar) {}

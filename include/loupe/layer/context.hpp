@@ -111,7 +111,7 @@ inline void norm_rows(executor& threads, matrix_view<const float> x, std::span<c
             const auto row = out[r];
             if (out.data != x.data) std::copy_n(x[r].data(), x.width, row.data());
             for (index_t h = 0; h < heads; ++h) {
-                Norm::template apply<float>(row.subspan(static_cast<std::size_t>(h) * width, width), gain, epsilon);
+                Norm::apply(row.subspan(static_cast<std::size_t>(h) * width, width), gain, epsilon);
             }
         }
     });

@@ -42,11 +42,11 @@ class pruning_state {
         for (std::size_t key = 0; key < attention.size(); ++key) received_[key] += attention[key];
         for (const index_t budget = std::max(rule.recent, rule.budget(query + 1)); alive_ > budget; --alive_) {
             double lowest = std::numeric_limits<double>::infinity();
-            index_t worst = 0;
+            index_t worst = -1;
             for (index_t key = 0; key <= query - rule.recent; ++key) {
                 if (dropped_at_[static_cast<std::size_t>(key)] != never) continue;
                 const double score = rule.score(key, received_[static_cast<std::size_t>(key)], query - key + 1);
-                if (score < lowest) {
+                if (worst < 0 || score < lowest) { // one goes even if no score is a finite number
                     lowest = score;
                     worst = key;
                 }

@@ -1,4 +1,5 @@
-// Checks at run time: sizes read from a file against the rules of a composition and against its card, ids, image blocks.
+// Checks at run time: sizes read from a file against the rules of a composition and against its card, ids, image blocks. What holds a part
+// of one's own against what the framework relies on, check<Part>(), is in check/check.hpp.
 #pragma once
 
 #include <loupe/core/error.hpp>
@@ -10,6 +11,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace loupe {
@@ -164,19 +166,37 @@ void check_parts(const dimensions& d, const decoder_weights& w) {
     if constexpr (part_of<M, part::feed_forward>::has_experts) {
         if (d.experts == 0) refuse("it has experts, the model has none");
         const index_t used = part_of<M, part::experts_used>::count(d.experts_used);
-        if (used > d.experts) refuse("it uses " + std::to_string(used) + " experts, the model has " + std::to_string(d.experts));
+        if (used < 1 || used > d.experts) {
+            refuse("it uses " + std::to_string(used) + " experts, expected 1 to " + std::to_string(d.experts));
+        }
     } else if (d.experts > 0) {
         refuse("the model has experts, it has none");
     }
+    using named_reach = std::pair<const char*, index_t>;
+    for (const auto& [slot, reach] : {named_reach{"mask_sliding", part_of<M, part::mask_sliding>::reach({d.window})},
+                                      named_reach{"mask_full", part_of<M, part::mask_full>::reach({d.window})}}) {
+        if (reach < 0) refuse(std::string(slot) + " reaches back " + std::to_string(reach) + " positions, expected 0 (no bound) or more");
+    }
+    using kept = part_of<M, part::kv>;
+    if (kept::sinks < 0 || kept::length < 0) {
+        refuse("its cache keeps " + std::to_string(kept::sinks) + " first and " + std::to_string(kept::length) +
+               " last positions, expected 0 or more");
+    }
     const auto kinds = kinds_of_blocks(d);
+    const auto donor_of = [&](index_t i) -> index_t {
+        return part_of<M, part::kv_sharing>::donor(i, {kinds.get(), d.block.size()}, d.first_shared());
+    };
     for (index_t i = 0; i < d.blocks(); ++i) {
         const auto& b = w.block[static_cast<std::size_t>(i)].attention;
-        const index_t donor = part_of<M, part::kv_sharing>::donor(i, {kinds.get(), d.block.size()}, d.first_shared());
+        const index_t donor = donor_of(i);
         const std::string where = "block " + std::to_string(i);
         if (donor < 0 || donor > i) refuse(where + " has no keys and values and no earlier block of its kind to read them from");
         if (donor != i) {
             if (d[donor].head_width != d[i].head_width || d[donor].kv_heads != d[i].kv_heads || d[donor].full != d[i].full) {
                 refuse(where + " reads keys and values of block " + std::to_string(donor) + ", whose heads are others");
+            }
+            if (donor_of(donor) != donor) {
+                refuse(where + " reads keys and values of block " + std::to_string(donor) + ", which has none of its own");
             }
             continue;
         }
@@ -184,9 +204,14 @@ void check_parts(const dimensions& d, const decoder_weights& w) {
         const bool from_key = d[i].full && part_of<M, part::value_full>::from_key;
         if (!from_key && !b.v.exists()) refuse(where + " needs a value projection, the model has none there (K = V)");
     }
-    const index_t prune_from = part_of<M, part::prune>::first_block(d.first_full());
-    if (part_of<M, part::prune>::enabled && prune_from >= d.blocks()) {
-        refuse("it prunes from block " + std::to_string(prune_from) + " on, the model has " + std::to_string(d.blocks()) + " blocks");
+    using prune = part_of<M, part::prune>;
+    if constexpr (prune::enabled) {
+        const index_t from = prune::first_block(d.first_full());
+        if (from < 1) refuse("it prunes from block " + std::to_string(from) + " on, which no block before it could score tokens for");
+        if (from >= d.blocks()) {
+            refuse("it prunes from block " + std::to_string(from) + " on, the model has " + std::to_string(d.blocks()) + " blocks");
+        }
+        if (prune::recent < 1) refuse("it prunes all but the newest " + std::to_string(prune::recent) + " tokens, expected at least 1");
     }
 }
 

@@ -8,6 +8,13 @@ namespace loupe {
 
 namespace detail {
 
+/// The feed-forward sublayer of a block: the part's own, if it brings one, or else `Otherwise`.
+template <class Part, class Activation, class PostNorm, class Probe, class Otherwise>
+struct sublayer_of : std::type_identity<Otherwise> {};
+template <is::own_sublayer Part, class Activation, class PostNorm, class Probe, class Otherwise>
+struct sublayer_of<Part, Activation, PostNorm, Probe, Otherwise>
+    : std::type_identity<typename Part::template sublayer<Activation, PostNorm, Probe>> {};
+
 /// The types of a composition's blocks, and the stack of them.
 template <is::model M>
 struct kinds {
@@ -21,10 +28,12 @@ struct kinds {
         attention_layer<std::conditional_t<Full, of<part::mask_full>, of<part::mask_sliding>>,
                         std::conditional_t<Full, of<part::kv>, kv::full>, of<part::q_norm>, of<part::k_norm>, of<part::v_norm>,
                         of<part::attention_softcap>, Full && of<part::value_full>::from_key, OwnsKv, prunes, probe>;
-    using feed_forward = std::conditional_t<of<part::feed_forward>::has_experts,
-                                            experts_sublayer<of<part::router>, of<part::experts_used>, of<part::dense_branch>::enabled,
-                                                             of<part::activation>, of<part::post_norms>, probe>,
-                                            dense_sublayer<of<part::activation>, of<part::post_norms>, probe>>;
+    using library_sublayer = std::conditional_t<of<part::feed_forward>::has_experts,
+                                                experts_sublayer<of<part::router>, of<part::experts_used>, of<part::dense_branch>::enabled,
+                                                                 of<part::activation>, of<part::post_norms>, probe>,
+                                                dense_sublayer<of<part::activation>, of<part::post_norms>, probe>>;
+    using feed_forward =
+        typename sublayer_of<of<part::feed_forward>, of<part::activation>, of<part::post_norms>, probe, library_sublayer>::type;
     template <bool Full, bool OwnsKv>
     using block_of = block<attention<Full, OwnsKv>, feed_forward, of<part::post_norms>, of<part::per_layer_input>::enabled>;
 

@@ -1,6 +1,7 @@
 // Sizes of a model: as a constant table (card), and as what a decoder works with (dimensions), from a card or from a file.
 #pragma once
 
+#include <loupe/core/concepts.hpp>
 #include <loupe/core/types.hpp>
 #include <loupe/policy/rope.hpp>
 
@@ -46,17 +47,26 @@ struct card {
 /// Sizes that only the file knows.
 struct sizes_of_file {};
 
+namespace detail {
+
+struct any_card {
+    static constexpr card value{};
+};
+
+} // namespace detail
+
 namespace is {
 
 /// A type with a constant `value` of type card.
 template <class T>
 concept card_type = requires {
-    { T::value } -> std::convertible_to<const card&>;
+    { T::value } -> std::same_as<const card&>;
+    typename constant<T::value.blocks>;
 };
 
 /// A card, or `sizes_of_file`.
 template <class T>
-concept sizes = card_type<T> || std::same_as<T, sizes_of_file>;
+concept sizes = card_type<std::conditional_t<std::same_as<T, sizes_of_file>, detail::any_card, T>>;
 
 } // namespace is
 

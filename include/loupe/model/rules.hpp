@@ -1,8 +1,9 @@
-// What a composition must fulfil. A model that breaks a rule does not compile, and the compiler's message names the rule with its numbers,
-// e.g. "broken_rule<rule::more_experts_used_than_there_are<200, 128>>". The same rules are applied to sizes read from files, in
-// model/check.hpp.
+// Making models: compose<> from all parts, with<> by exchanging some. A model that breaks a rule does not compile, and the compiler's
+// message names the rule with its numbers, e.g. "rule::more_experts_used_than_there_are<200, 128> does not satisfy sound". The same rules
+// are applied to sizes read from files, in model/check.hpp.
 #pragma once
 
+#include <loupe/core/concepts.hpp>
 #include <loupe/model/slots.hpp>
 
 #include <array>
@@ -12,8 +13,20 @@ namespace loupe {
 
 namespace rule {
 
-/// No rule is broken.
-struct all_hold {};
+/// with<> needs something to exchange.
+struct nothing_is_exchanged {};
+/// A part stands in one of the slots of namespace slot.
+template <class T>
+struct this_is_no_part_in_a_slot {};
+/// An exchange that changes nothing would measure the model against itself.
+template <class Binding>
+struct part_is_already_there {};
+/// Which of two parts was meant?
+template <class Part>
+struct slot_is_filled_twice {};
+/// compose<> takes one part for each slot.
+template <class Part>
+struct slot_is_empty {};
 
 /// Blocks, width, heads, head widths, feed-forward width and vocabulary are positive.
 template <index_t Blocks, index_t Width, index_t Heads, index_t HeadWidth, index_t MlpWidth, index_t Vocabulary>
@@ -27,9 +40,12 @@ struct rope_on_an_odd_head_width {};
 /// A sliding window holds at least the query's own key.
 template <index_t Window>
 struct sliding_window_is_empty {};
-/// A block without keys of its own reads those of an earlier block of its kind.
+/// A block without keys of its own reads those of an earlier block of its kind that has some.
 template <index_t Block>
 struct shared_kv_block_has_no_donor_of_its_kind {};
+/// The rules call donor() while compiling.
+template <class Sharing>
+struct donor_is_not_constexpr {};
 /// At least one block has keys and values.
 template <index_t SharedBlocks, index_t Blocks>
 struct every_block_shares_keys_and_values {};
@@ -39,6 +55,12 @@ struct per_layer_inputs_without_a_width {};
 /// Experts need a number and a width.
 template <index_t Experts, index_t ExpertWidth>
 struct experts_without_number_or_width {};
+/// The rules call count() while compiling.
+template <class ExpertsUsed>
+struct count_is_not_constexpr {};
+/// router::none switches the experts off.
+template <index_t Used>
+struct fewer_experts_used_than_one {};
 /// A router cannot choose more experts than there are.
 template <index_t Used, index_t Experts>
 struct more_experts_used_than_there_are {};
@@ -57,9 +79,13 @@ constexpr index_t first_orphan(const card& c) {
     std::array<bool, most> full{};
     const index_t blocks = c.blocks < most ? c.blocks : most;
     for (index_t i = 0; i < blocks; ++i) full[static_cast<std::size_t>(i)] = c.is_full(i);
+    const auto donor_of = [&](index_t i) {
+        return Sharing::donor(i, std::span<const bool>(full.data(), static_cast<std::size_t>(blocks)), c.blocks - c.kv_shared_blocks);
+    };
     for (index_t i = 0; i < blocks; ++i) {
-        if (Sharing::donor(i, std::span<const bool>(full.data(), static_cast<std::size_t>(blocks)), c.blocks - c.kv_shared_blocks) < 0)
-            return i;
+        const index_t donor = donor_of(i);
+        if (donor == i) continue;
+        if (donor < 0 || donor > i || c.is_full(donor) != c.is_full(i) || donor_of(donor) != donor) return i;
     }
     return -1;
 }
@@ -79,6 +105,7 @@ constexpr auto first_problem() {
     using namespace rule;
     using sharing = bound_type<M, part::kv_sharing>;
     using ffn = bound_type<M, part::feed_forward>;
+    using used = bound_type<M, part::experts_used>;
     using weights = bound_type<M, part::weights>;
     constexpr index_t block_length = weights::enabled ? weights::format::length : 1;
     if constexpr (C.blocks <= 0 || C.width <= 0 || C.heads <= 0 || C.head_width_sliding <= 0 || C.head_width_full <= 0 ||
@@ -96,14 +123,20 @@ constexpr auto first_problem() {
         return sliding_window_is_empty<C.window>{};
     } else if constexpr (C.kv_shared_blocks < 0 || C.kv_shared_blocks >= C.blocks) {
         return every_block_shares_keys_and_values<C.kv_shared_blocks, C.blocks>{};
+    } else if constexpr (!requires { typename constant<first_orphan<sharing>(C)>; }) {
+        return donor_is_not_constexpr<sharing>{};
     } else if constexpr (first_orphan<sharing>(C) >= 0) {
         return shared_kv_block_has_no_donor_of_its_kind<first_orphan<sharing>(C)>{};
     } else if constexpr (bound_type<M, part::per_layer_input>::enabled && C.per_layer_width <= 0) {
         return per_layer_inputs_without_a_width<C.per_layer_width>{};
     } else if constexpr (ffn::has_experts && (C.experts <= 0 || C.expert_width <= 0)) {
         return experts_without_number_or_width<C.experts, C.expert_width>{};
-    } else if constexpr (ffn::has_experts && bound_type<M, part::experts_used>::count(C.experts_used) > C.experts) {
-        return more_experts_used_than_there_are<bound_type<M, part::experts_used>::count(C.experts_used), C.experts>{};
+    } else if constexpr (!requires { typename constant<used::count(C.experts_used)>; }) {
+        return count_is_not_constexpr<used>{};
+    } else if constexpr (ffn::has_experts && used::count(C.experts_used) <= 0) {
+        return fewer_experts_used_than_one<used::count(C.experts_used)>{};
+    } else if constexpr (ffn::has_experts && used::count(C.experts_used) > C.experts) {
+        return more_experts_used_than_there_are<used::count(C.experts_used), C.experts>{};
     } else if constexpr (first_undivided(C, block_length) != 0) {
         return format_block_does_not_divide_width<block_length, first_undivided(C, block_length)>{};
     } else {
@@ -112,41 +145,120 @@ constexpr auto first_problem() {
 }
 
 template <class M>
-struct problem {
-    static constexpr auto find() {
-        using sizes = bound_type<M, part::sizes>;
-        if constexpr (std::same_as<sizes, sizes_of_file>) {
-            return rule::all_hold{}; // checked when the file is opened
-        } else {
-            return first_problem<M, sizes::value>();
-        }
+constexpr auto first_problem() {
+    using sizes = bound_type<M, part::sizes>;
+    if constexpr (std::same_as<sizes, sizes_of_file>) {
+        return rule::all_hold{}; // checked when the file is opened
+    } else {
+        return first_problem<M, sizes::value>();
     }
-    using type = decltype(find());
+}
+
+template <class T>
+concept is_binding = requires {
+    typename T::part;
+    typename T::type;
+}
+&&std::derived_from<T, binding<typename T::part, typename T::type>> && !std::same_as<T, binding<typename T::part, typename T::type>>;
+
+// What is wrong with one binding, whichever model it is for.
+template <class B>
+constexpr auto problem_in_binding() {
+    if constexpr (!is_binding<B>) {
+        return rule::this_is_no_part_in_a_slot<B>{};
+    } else if constexpr (!is::slot_name<typename B::part>) {
+        return rule::this_is_no_name_of_a_slot<typename B::part>{};
+    } else {
+        return rule::all_hold{};
+    }
+}
+template <class... Bindings>
+using problem_in_bindings = typename first_broken<decltype(problem_in_binding<Bindings>())...>::type;
+
+template <class Part, class... Bindings>
+inline constexpr int times_filled = (0 + ... + std::same_as<Part, typename Bindings::part>);
+
+template <class... Bindings>
+using double_filling = typename first_broken<std::conditional_t<times_filled<typename Bindings::part, Bindings...> == 1, rule::all_hold,
+                                                                rule::slot_is_filled_twice<typename Bindings::part>>...>::type;
+
+// A list of bindings with one more, put in its place; a usual part needs none.
+template <class B, class Before, class After>
+struct insert;
+template <class B, class... Before, class... After>
+struct insert<B, type_list<Before...>, type_list<After...>> {
+    using type = std::conditional_t<is_usual<B>, composition<Before..., After...>, composition<Before..., B, After...>>;
+};
+template <class B, class... Before, class Next, class... After>
+requires(rank_of<typename Next::part> < rank_of<typename B::part>) struct insert<B, type_list<Before...>, type_list<Next, After...>>
+    : insert<B, type_list<Before..., Next>, type_list<After...>> {
+};
+template <class B, class... Before, class Next, class... After>
+requires std::same_as<typename Next::part, typename B::part>
+struct insert<B, type_list<Before...>, type_list<Next, After...>> : insert<B, type_list<Before...>, type_list<After...>> {
 };
 
 template <class M, class... Bindings>
-using problem_with = typename problem<typename replace_all<M, Bindings...>::type>::type;
+struct exchange {
+    using type = M;
+};
+template <class... Old, class B, class... Rest>
+struct exchange<composition<Old...>, B, Rest...> : exchange<typename insert<B, type_list<>, type_list<Old...>>::type, Rest...> {};
+
+template <class M, class... Bindings>
+constexpr auto problem_of_exchange() {
+    using no_binding = problem_in_bindings<Bindings...>;
+    if constexpr (sizeof...(Bindings) == 0) {
+        return rule::nothing_is_exchanged{};
+    } else if constexpr (!is::sound<no_binding>) {
+        return no_binding{};
+    } else {
+        using no_exchange =
+            typename first_broken<double_filling<Bindings...>,
+                                  std::conditional_t<std::same_as<bound_type<M, typename Bindings::part>, typename Bindings::type>,
+                                                     rule::part_is_already_there<Bindings>, rule::all_hold>...>::type;
+        if constexpr (!is::sound<no_exchange>) {
+            return no_exchange{};
+        } else {
+            return first_problem<typename exchange<M, Bindings...>::type>();
+        }
+    }
+}
+template <class M, class... Bindings>
+using problem_with = decltype(problem_of_exchange<M, Bindings...>());
+
+template <class... Bindings, class... Parts>
+constexpr auto first_empty(type_list<Parts...>) {
+    return typename first_broken<
+        std::conditional_t<times_filled<Parts, Bindings...> == 0, rule::slot_is_empty<Parts>, rule::all_hold>...>::type{};
+}
+
+template <class... Bindings>
+constexpr auto problem_of_composition() {
+    using no_binding = problem_in_bindings<Bindings...>;
+    if constexpr (!is::sound<no_binding>) {
+        return no_binding{};
+    } else {
+        using no_list = typename first_broken<decltype(first_empty<Bindings...>(part::all{})), double_filling<Bindings...>>::type;
+        if constexpr (!is::sound<no_list>) {
+            return no_list{};
+        } else {
+            return first_problem<typename exchange<composition<>, Bindings...>::type>();
+        }
+    }
+}
 
 } // namespace detail
 
-namespace is {
-
-/// Satisfied by rule::all_hold alone: whatever else stands here is the rule that was broken.
-template <class BrokenRule>
-concept sound = std::same_as<BrokenRule, rule::all_hold>;
-
-} // namespace is
-
-/// A model from its parts, one binding for each slot.
-template <is::slot_binding... Bindings>
-requires is::sound<detail::problem_with<composition<Bindings...>>>
-using compose = composition<Bindings...>;
+/// A model from its parts, one for each slot, in any order.
+template <class... Bindings>
+requires is::sound<decltype(detail::problem_of_composition<Bindings...>())>
+using compose = typename detail::exchange<composition<>, Bindings...>::type;
 
 /// Model M with one or more parts exchanged. Does not compile if a slot does not exist, a part is already there, or the result breaks a
 /// rule.
-template <is::model M, is::slot_binding... Bindings>
-requires(sizeof...(Bindings) > 0) && (is::slot_of<Bindings, M> && ...) &&
-    (is::exchange_in<Bindings, M> && ...) && is::sound<detail::problem_with<M, Bindings...>> using with =
-    typename detail::replace_all<M, Bindings...>::type;
+template <is::model M, class... Bindings>
+requires is::sound<detail::problem_with<M, Bindings...>>
+using with = typename detail::exchange<M, Bindings...>::type;
 
 } // namespace loupe

@@ -2,109 +2,8 @@
 #pragma once
 
 #include <loupe/model/composition.hpp>
-#include <loupe/model/dimensions.hpp>
-#include <loupe/policy/activation.hpp>
-#include <loupe/policy/branch.hpp>
-#include <loupe/policy/kv.hpp>
-#include <loupe/policy/mask.hpp>
-#include <loupe/policy/norm.hpp>
-#include <loupe/policy/probe.hpp>
-#include <loupe/policy/prune.hpp>
-#include <loupe/policy/rope.hpp>
-#include <loupe/policy/router.hpp>
-#include <loupe/policy/scale.hpp>
-#include <loupe/policy/softcap.hpp>
-#include <loupe/policy/weights.hpp>
 
-#include <string_view>
-
-namespace loupe {
-
-namespace part {
-struct sizes {
-    static constexpr std::string_view name = "sizes";
-};
-struct embedding_scale {
-    static constexpr std::string_view name = "embedding_scale";
-};
-struct per_layer_input {
-    static constexpr std::string_view name = "per_layer_input";
-};
-struct rope_sliding {
-    static constexpr std::string_view name = "rope_sliding";
-};
-struct rope_full {
-    static constexpr std::string_view name = "rope_full";
-};
-struct mask_sliding {
-    static constexpr std::string_view name = "mask_sliding";
-};
-struct mask_full {
-    static constexpr std::string_view name = "mask_full";
-};
-struct image_mask {
-    static constexpr std::string_view name = "image_mask";
-};
-struct score_scale {
-    static constexpr std::string_view name = "score_scale";
-};
-struct attention_softcap {
-    static constexpr std::string_view name = "attention_softcap";
-};
-struct q_norm {
-    static constexpr std::string_view name = "q_norm";
-};
-struct k_norm {
-    static constexpr std::string_view name = "k_norm";
-};
-struct v_norm {
-    static constexpr std::string_view name = "v_norm";
-};
-struct value_full {
-    static constexpr std::string_view name = "value_full";
-};
-struct kv_sharing {
-    static constexpr std::string_view name = "kv_sharing";
-};
-struct kv {
-    static constexpr std::string_view name = "kv";
-};
-struct prune {
-    static constexpr std::string_view name = "prune";
-};
-struct activation {
-    static constexpr std::string_view name = "activation";
-};
-struct feed_forward {
-    static constexpr std::string_view name = "feed_forward";
-};
-struct router {
-    static constexpr std::string_view name = "router";
-};
-struct experts_used {
-    static constexpr std::string_view name = "experts_used";
-};
-struct dense_branch {
-    static constexpr std::string_view name = "dense_branch";
-};
-struct post_norms {
-    static constexpr std::string_view name = "post_norms";
-};
-struct layer_scalar {
-    static constexpr std::string_view name = "layer_scalar";
-};
-struct final_softcap {
-    static constexpr std::string_view name = "final_softcap";
-};
-struct weights {
-    static constexpr std::string_view name = "weights";
-};
-struct probe {
-    static constexpr std::string_view name = "probe";
-};
-} // namespace part
-
-namespace slot {
+namespace loupe::slot {
 
 /// Sizes of the model: a card (a type with a constant `value` of type `card`), or `sizes_of_file`.
 template <is::sizes T>
@@ -188,6 +87,4 @@ struct weights : binding<part::weights, T> {};
 template <is::probe T>
 struct probe : binding<part::probe, T> {};
 
-} // namespace slot
-
-} // namespace loupe
+} // namespace loupe::slot

@@ -13,7 +13,7 @@ namespace is {
 template <class T>
 concept activation = requires(float x, double y) {
     { T::apply(x) } -> std::convertible_to<float>;
-    { T::apply(y) } -> std::convertible_to<double>;
+    { T::apply(y) } -> std::same_as<double>;
 };
 
 } // namespace is

@@ -1,7 +1,11 @@
 // Values of the slots that switch a branch: slot::per_layer_input, slot::dense_branch, slot::value_full, slot::feed_forward.
 #pragma once
 
+#include <loupe/core/concepts.hpp>
 #include <loupe/core/types.hpp>
+#include <loupe/policy/activation.hpp>
+#include <loupe/policy/norm.hpp>
+#include <loupe/policy/probe.hpp>
 
 #include <concepts>
 
@@ -12,28 +16,40 @@ namespace is {
 /// `T::enabled`, and `T::combine(context, token)`: how the two halves of a per-layer input are joined, for float and double.
 template <class T>
 concept per_layer_input = requires(float x, double y) {
-    { T::enabled } -> std::convertible_to<bool>;
+    { T::enabled } -> flag;
+    typename constant<T::enabled>;
     { T::combine(x, x) } -> std::convertible_to<float>;
-    { T::combine(y, y) } -> std::convertible_to<double>;
+    { T::combine(y, y) } -> std::same_as<double>;
 };
 
 /// `T::enabled`: whether the dense branch beside the experts contributes.
 template <class T>
 concept dense_branch = requires {
-    { T::enabled } -> std::convertible_to<bool>;
+    { T::enabled } -> flag;
+    typename constant<T::enabled>;
 };
 
 /// `T::from_key`: whether values are the key projection instead of a projection of their own.
 template <class T>
 concept value_source = requires {
-    { T::from_key } -> std::convertible_to<bool>;
+    { T::from_key } -> flag;
+    typename constant<T::from_key>;
 };
 
 /// `T::has_experts`, and `T::width(stored, shares_kv)`: hidden width of a block's dense part.
 template <class T>
 concept feed_forward = requires(index_t width, bool shares_kv) {
-    { T::has_experts } -> std::convertible_to<bool>;
-    { T::width(width, shares_kv) } -> std::convertible_to<index_t>;
+    { T::has_experts } -> flag;
+    typename constant<T::has_experts>;
+    { T::width(width, shares_kv) } -> whole;
+};
+
+/// A feed-forward part that brings its own sublayer, `T::template sublayer<Activation, PostNorm, Probe>`: made as
+/// `sublayer(block_weights, block, experts, experts_used)`, called as `sublayer(context&, x, probe)` on the residual stream x [tokens,
+/// width], which it changes in place. Constant, and a token's row may only depend on that row.
+template <class T>
+concept own_sublayer = feed_forward<T> && requires {
+    typename T::template sublayer<activation::gelu_tanh, norm::rms, probe::none>;
 };
 
 } // namespace is

@@ -1,6 +1,7 @@
 // Values of slot::kv: what the cache of the full blocks keeps. And of slot::kv_sharing: whose keys and values the last blocks read.
 #pragma once
 
+#include <loupe/core/concepts.hpp>
 #include <loupe/core/types.hpp>
 
 #include <concepts>
@@ -13,8 +14,10 @@ namespace is {
 /// A cache that keeps the first `T::sinks` positions and the last `T::length` ones (the query's own included); length 0 keeps all.
 template <class T>
 concept kv_policy = requires {
-    { T::sinks } -> std::convertible_to<index_t>;
-    { T::length } -> std::convertible_to<index_t>;
+    { T::sinks } -> whole;
+    typename constant<T::sinks>;
+    { T::length } -> whole;
+    typename constant<T::length>;
 };
 
 /// `T::donor(block, is_full, first_shared)`: the block whose keys and values this block reads; the block itself if it has its own.
@@ -22,7 +25,7 @@ concept kv_policy = requires {
 /// rules of a composition call it.
 template <class T>
 concept kv_sharing = requires(index_t block, std::span<const bool> is_full, index_t first_shared) {
-    { T::donor(block, is_full, first_shared) } -> std::convertible_to<index_t>;
+    { T::donor(block, is_full, first_shared) } -> whole;
 };
 
 } // namespace is
@@ -34,17 +37,17 @@ struct full {
     static constexpr index_t sinks = 0, length = 0;
 };
 
-/// The last Window positions.
+/// The last Window positions, the query's own included.
 template <index_t Window>
+requires is::positive<Window>
 struct window {
-    static_assert(Window > 0, "a cache keeps at least the query's own position");
     static constexpr index_t sinks = 0, length = Window;
 };
 
 /// The first Sinks positions and the last Window ones (StreamingLLM, Xiao et al. 2309.17453), at their original positions.
 template <index_t Sinks, index_t Window>
+requires is::not_negative<Sinks> && is::positive<Window>
 struct sink_window {
-    static_assert(Sinks >= 0 && Window > 0, "a cache keeps at least the query's own position");
     static constexpr index_t sinks = Sinks, length = Window;
 };
 

@@ -1,6 +1,7 @@
 // Values of slot::mask_sliding and slot::mask_full: which keys a query may see. And of slot::image_mask: what image blocks add.
 #pragma once
 
+#include <loupe/core/concepts.hpp>
 #include <loupe/core/types.hpp>
 
 #include <concepts>
@@ -19,15 +20,17 @@ namespace is {
 /// which only works if the sequence is run in one piece.
 template <class T>
 concept mask = requires(index_t query, index_t key, mask_sizes sizes) {
-    { T::sees(query, key, sizes) } -> std::same_as<bool>;
-    { T::reach(sizes) } -> std::convertible_to<index_t>;
-    { T::looks_ahead } -> std::convertible_to<bool>;
+    { T::sees(query, key, sizes) } -> flag;
+    { T::reach(sizes) } -> whole;
+    { T::looks_ahead } -> flag;
+    typename constant<T::looks_ahead>;
 };
 
 /// `T::sees_block` says whether all tokens of an image see each other.
 template <class T>
 concept image_mask = requires {
-    { T::sees_block } -> std::convertible_to<bool>;
+    { T::sees_block } -> flag;
+    typename constant<T::sees_block>;
 };
 
 } // namespace is
@@ -46,8 +49,8 @@ struct causal {
 
 /// The last Window keys, the query's own included: query − W < key ≤ query.
 template <index_t Window = window_of_model>
+requires is::not_negative<Window>
 struct sliding {
-    static_assert(Window >= 0, "a sliding window holds at least the query's own key");
     static constexpr bool looks_ahead = false;
     static constexpr index_t reach(mask_sizes sizes) { return Window == window_of_model ? sizes.window : Window; }
     static constexpr bool sees(index_t query, index_t key, mask_sizes sizes) { return key <= query && key > query - reach(sizes); }
@@ -55,8 +58,8 @@ struct sliding {
 
 /// Causal within chunks of Chunk positions, blind to earlier chunks (Llama 4's local layers).
 template <index_t Chunk>
+requires is::positive<Chunk>
 struct chunked {
-    static_assert(Chunk > 0, "a chunk holds at least one position");
     static constexpr bool looks_ahead = false;
     static constexpr index_t reach(mask_sizes) { return Chunk; }
     static constexpr bool sees(index_t query, index_t key, mask_sizes) { return key <= query && key / Chunk == query / Chunk; }

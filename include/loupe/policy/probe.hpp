@@ -1,6 +1,7 @@
 // Values of slot::probe: code that reads or changes activations at typed places. A place that is not watched costs nothing.
 #pragma once
 
+#include <loupe/core/concepts.hpp>
 #include <loupe/core/types.hpp>
 #include <loupe/core/view.hpp>
 
@@ -34,6 +35,34 @@ using all = type_list<embedding, per_layer_inputs, attn_input, q, k, v, attn_sco
                       mlp_output, router_scores, expert_hidden, expert_output, per_layer_gate, residual, final_norm, logits>;
 } // namespace at
 
+namespace rule {
+
+/// A probe can be called at every place that it watches.
+template <class Place>
+struct probe_cannot_be_called_at {};
+
+} // namespace rule
+
+namespace detail {
+
+template <class P, class Place>
+constexpr auto problem_at() {
+    if constexpr (!P::template watches<Place> || std::invocable<P&, Place, index_t, index_t, matrix_view<float>>) {
+        return rule::all_hold{};
+    } else {
+        return rule::probe_cannot_be_called_at<Place>{};
+    }
+}
+
+template <class P>
+struct calls {
+    template <class... Places>
+    static auto at_all(type_list<Places...>) -> typename first_broken<decltype(problem_at<P, Places>())...>::type;
+    using problem = decltype(at_all(at::all{}));
+};
+
+} // namespace detail
+
 namespace is {
 
 /// `P::template watches<Place>` is a constant; for every watched place `probe(Place{}, block, position, values)` is called with the
@@ -41,8 +70,9 @@ namespace is {
 /// a time.
 template <class P>
 concept probe = std::default_initializable<P> && requires {
-    { P::template watches<at::residual> } -> std::convertible_to<bool>;
-};
+    { P::template watches<at::residual> } -> flag;
+    typename constant<P::template watches<at::residual>>;
+} && sound<typename detail::calls<P>::problem>;
 
 } // namespace is
 

@@ -6,6 +6,7 @@
 // anything else.
 #pragma once
 
+#include <loupe/core/concepts.hpp>
 #include <loupe/core/types.hpp>
 
 #include <concepts>
@@ -16,16 +17,17 @@ namespace loupe {
 
 namespace is {
 
-/// `T::enabled`; `T::recent`: how many of the newest tokens are never dropped; `T::first_block(first_full_block)`: the first block that
-/// does without the dropped tokens; `T::budget(tokens)`: how many of that many tokens are kept; `T::score(key, received, queries)`: what
-/// the token at position `key` is worth after it has `received` that much attention (sum of probabilities over the heads of all blocks
-/// before `first_block`) from `queries` queries.
+/// `T::enabled`; `T::recent` (at least 1): how many of the newest tokens are never dropped; `T::first_block(first_full_block)`: the first
+/// block that does without the dropped tokens; `T::budget(tokens)`: how many of that many tokens are kept; `T::score(key, received,
+/// queries)`: what the token at position `key` is worth after it has `received` that much attention (sum of probabilities over the heads of
+/// all blocks before `first_block`) from `queries` queries.
 template <class T>
 concept pruning = requires(index_t n, double received) {
-    { T::enabled } -> std::convertible_to<bool>;
-    { T::recent } -> std::convertible_to<index_t>;
-    { T::first_block(n) } -> std::convertible_to<index_t>;
-    { T::budget(n) } -> std::convertible_to<index_t>;
+    { T::enabled } -> flag;
+    typename constant<T::enabled>;
+    { T::recent } -> whole;
+    { T::first_block(n) } -> whole;
+    { T::budget(n) } -> whole;
     { T::score(n, received, n) } -> std::convertible_to<double>;
 };
 
@@ -36,13 +38,18 @@ namespace prune {
 /// Pruning starts behind the model's first full block.
 inline constexpr index_t after_first_full_block = -1;
 
+/// The share that is dropped lies between 0 and 1.
+template <class T>
+concept dropped_share = is::ratio<T> &&(T::num > 0) && (T::num < T::den);
+
+/// Block 0 has no block before it that could score the tokens.
+template <index_t Block>
+concept begins_behind_block_0 = (Block != 0) && (Block >= after_first_full_block);
+
 namespace detail {
 
 template <class Ratio, index_t FirstBlock, index_t Recent>
 struct budgeted {
-    static_assert(Ratio::num > 0 && Ratio::num < Ratio::den, "the pruned share lies between 0 and 1");
-    static_assert(FirstBlock != 0, "block 0 has no block before it that could score the tokens");
-    static_assert(Recent > 0, "a query sees at least itself");
     static constexpr bool enabled = true;
     static constexpr index_t recent = Recent;
     static constexpr index_t first_block(index_t first_full_block) {
@@ -65,13 +72,15 @@ struct none {
 
 /// Drops the share Ratio of the tokens that received least attention per query (after H2O, Zhang et al. 2306.14048, and FastV, Chen et al.
 /// 2403.06764).
-template <class Ratio, index_t FirstBlock = after_first_full_block, index_t Recent = 16>
+template <dropped_share Ratio, index_t FirstBlock = after_first_full_block, index_t Recent = 16>
+requires begins_behind_block_0<FirstBlock> && is::positive<Recent>
 struct received_attention : detail::budgeted<Ratio, FirstBlock, Recent> {
     static constexpr double score(index_t, double received, index_t queries) { return received / static_cast<double>(queries); }
 };
 
 /// Drops the same number of tokens, drawn at random: the control for any other score.
-template <class Ratio, index_t FirstBlock = after_first_full_block, index_t Recent = 16, std::uint64_t Seed = 0>
+template <dropped_share Ratio, index_t FirstBlock = after_first_full_block, index_t Recent = 16, std::uint64_t Seed = 0>
+requires begins_behind_block_0<FirstBlock> && is::positive<Recent>
 struct random : detail::budgeted<Ratio, FirstBlock, Recent> {
     static constexpr double score(index_t key, double, index_t) {
         std::uint64_t z = (Seed + 1) * 0x9e3779b97f4a7c15ULL + static_cast<std::uint64_t>(key) * 0xd1342543de82ef95ULL;

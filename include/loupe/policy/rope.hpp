@@ -4,6 +4,7 @@
 // gives is all that distinguishes them (Su et al. 2104.09864; p-RoPE: Barbero et al. 2410.06205).
 #pragma once
 
+#include <loupe/core/concepts.hpp>
 #include <loupe/core/types.hpp>
 
 #include <cmath>
@@ -35,15 +36,22 @@ namespace rope {
 /// Marks "the share that the model's file or card gives".
 struct share_of_model {};
 
+/// A std::ratio between 0 and 1.
+template <class T>
+concept share = is::ratio<T> &&(T::num >= 0) && (T::num <= T::den);
+
+/// The rotated share of the pairs: a share, or the model's own.
+template <class T>
+concept rotated_share = share<std::conditional_t<std::same_as<T, share_of_model>, std::ratio<1>, T>>;
+
 namespace detail {
 
 /// Number of rotated pairs: ⌊share · D / 2⌋.
-template <class Share>
+template <rotated_share Share>
 index_t rotated_pairs(const rope_sizes& sizes) {
     if constexpr (std::same_as<Share, share_of_model>) {
         return static_cast<index_t>(sizes.share * static_cast<double>(sizes.head_width) / 2.0);
     } else {
-        static_assert(Share::num >= 0 && Share::num <= Share::den, "the rotated share of a rope lies between 0 and 1");
         return sizes.head_width * Share::num / (2 * Share::den);
     }
 }
@@ -61,7 +69,7 @@ struct standard {
 };
 
 /// p-RoPE: the fastest share of the pairs rotates, exponents over the whole head width (Gemma 4's full blocks, share 1/4).
-template <class Share = share_of_model>
+template <rotated_share Share = share_of_model>
 struct proportional {
     static double frequency(index_t pair, const rope_sizes& sizes) {
         return pair < detail::rotated_pairs<Share>(sizes) ? detail::power(pair, sizes.head_width, sizes) : 0.0;
@@ -69,7 +77,7 @@ struct proportional {
 };
 
 /// The same number of pairs, but exponents over the rotated width only: θ^(−2i/(2n)), as GPT-J and x-transformers have it.
-template <class Share = share_of_model>
+template <rotated_share Share = share_of_model>
 struct partial {
     static double frequency(index_t pair, const rope_sizes& sizes) {
         const index_t pairs = detail::rotated_pairs<Share>(sizes);
@@ -78,7 +86,7 @@ struct partial {
 };
 
 /// The same number of pairs, but the slowest of θ^(−2i/D) instead of the fastest (the control of Barbero et al., Table 2).
-template <class Share = share_of_model>
+template <rotated_share Share = share_of_model>
 struct reversed {
     static double frequency(index_t pair, const rope_sizes& sizes) {
         return pair >= sizes.head_width / 2 - detail::rotated_pairs<Share>(sizes) ? detail::power(pair, sizes.head_width, sizes) : 0.0;
@@ -91,7 +99,8 @@ struct none {
 };
 
 /// Position interpolation on top of another rope: every frequency divided by Factor (Chen et al. 2306.15595).
-template <is::rope Rope, class Factor>
+template <is::rope Rope, is::ratio Factor>
+requires is::positive<Factor::num>
 struct stretched {
     static double frequency(index_t pair, const rope_sizes& sizes) { return Rope::frequency(pair, sizes) * Factor::den / Factor::num; }
 };

@@ -1,6 +1,7 @@
 // Values of slot::router and slot::experts_used: which experts a token goes to, and with what weight.
 #pragma once
 
+#include <loupe/core/concepts.hpp>
 #include <loupe/core/types.hpp>
 
 #include <algorithm>
@@ -32,7 +33,8 @@ namespace is {
 template <class T>
 concept router = requires(std::span<float> s, std::span<choice<float>> c, std::span<double> sd, std::span<choice<double>> cd,
                           route_place place) {
-    { T::uses_experts } -> std::convertible_to<bool>;
+    { T::uses_experts } -> flag;
+    typename constant<T::uses_experts>;
     T::route(s, c, place);
     T::route(sd, cd, place);
 };
@@ -40,7 +42,7 @@ concept router = requires(std::span<float> s, std::span<choice<float>> c, std::s
 /// `T::count(stored)`: how many experts a token goes to, given the model's own number. Must be constexpr: the rules call it.
 template <class T>
 concept experts_used = requires(index_t stored) {
-    { T::count(stored) } -> std::convertible_to<index_t>;
+    { T::count(stored) } -> whole;
 };
 
 } // namespace is
@@ -172,10 +174,10 @@ struct stored {
     static constexpr index_t count(index_t stored) { return stored; }
 };
 
-/// A number of one's own.
+/// A number of one's own; router::none switches the experts off.
 template <index_t K>
+requires is::positive<K>
 struct exactly {
-    static_assert(K > 0, "use router::none to switch the experts off");
     static constexpr index_t count(index_t) { return K; }
 };
 

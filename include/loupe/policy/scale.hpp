@@ -1,6 +1,7 @@
 // Values of slot::embedding_scale, slot::score_scale, slot::layer_scalar: one number each.
 #pragma once
 
+#include <loupe/core/concepts.hpp>
 #include <loupe/core/half.hpp>
 #include <loupe/core/types.hpp>
 
@@ -66,7 +67,7 @@ struct stored {
 };
 
 /// The model's factor times a ratio: `scale::times<std::ratio<1, 2>>` halves every score.
-template <class Ratio>
+template <is::ratio Ratio>
 struct times {
     static constexpr double factor(score_sizes sizes) { return sizes.stored * Ratio::num / Ratio::den; }
 };

@@ -1,6 +1,8 @@
 // Values of slot::attention_softcap and slot::final_softcap.
 #pragma once
 
+#include <loupe/core/concepts.hpp>
+
 #include <cmath>
 #include <concepts>
 
@@ -13,7 +15,7 @@ namespace is {
 template <class T>
 concept softcap = requires(float x, double y) {
     { T::apply(x, x) } -> std::convertible_to<float>;
-    { T::apply(y, y) } -> std::convertible_to<double>;
+    { T::apply(y, y) } -> std::same_as<double>;
 };
 
 } // namespace is
@@ -31,8 +33,8 @@ struct stored {
 
 /// c · tanh(x / c) with a c of one's own.
 template <int Cap>
+requires is::positive<Cap>
 struct fixed {
-    static_assert(Cap > 0, "a cap is positive");
     template <class T, std::floating_point Stored>
     static T apply(const T& x, Stored) {
         return stored::apply(x, static_cast<Stored>(Cap));

@@ -1,6 +1,7 @@
 // Values of slot::weights: what happens to the weight matrices before the first token.
 #pragma once
 
+#include <loupe/core/concepts.hpp>
 #include <loupe/core/types.hpp>
 #include <loupe/format/floats.hpp>
 
@@ -13,12 +14,15 @@ namespace is {
 
 /// `T::enabled` says whether matrices are rewritten at all. If so, every row of every matrix (but the router's and the projection of the
 /// per-layer inputs, as in llama.cpp's quantiser) is decoded, goes through `T::prepare(row)` and is stored as `T::format`.
+/// A T that has `products(format)` also says with what integer products matrices are multiplied: see packed_weights.hpp.
 template <class T>
 concept weights = requires(std::span<float> row) {
-    { T::enabled } -> std::convertible_to<bool>;
+    { T::enabled } -> flag;
+    typename constant<T::enabled>;
     T::prepare(row);
-    requires is::encodable_format<typename T::format>;
-};
+    typename T::format;
+}
+&&encodable_format<typename T::format>;
 
 } // namespace is
 

@@ -37,6 +37,8 @@ class decoder {
     template <class Part>
     using of = part_of<M, Part>;
 
+    static_assert(!is::own_sublayer<of<part::feed_forward>>, "the reference knows the library's sublayers, not one of your own");
+
     dimensions d_;
     std::shared_ptr<const decoder_weights> weights_;
 

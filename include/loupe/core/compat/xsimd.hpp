@@ -1,4 +1,4 @@
-// xsimd 8 to 13 under one name, and the few operations it lacks.
+// xsimd 8 to 14 under one name, and the few operations it lacks.
 #pragma once
 
 #include <xsimd/xsimd.hpp>

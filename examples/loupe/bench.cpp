@@ -1,0 +1,117 @@
+// Tokens a second of a whole model, with the meaning that llama-bench gives them: pp reads a prompt in one sequence and asks for the logits
+// of its last token; tg reads one token at a time and asks for every token's. Both begin behind `depth` tokens, which are not timed.
+#include "commands.hpp"
+#include "files.hpp"
+
+#include <loupe/core/buffer.hpp>
+#include <loupe/lab/machine.hpp>
+
+#include <chrono>
+#include <cmath>
+#include <numeric>
+#include <random>
+
+namespace program {
+
+using namespace loupe;
+
+namespace {
+
+struct bench_test {
+    index_t n_prompt, n_gen, depth, threads;
+    std::vector<double> seconds{};
+
+    double tokens() const { return static_cast<double>(n_prompt + n_gen); }
+    double mean() const {
+        double sum = 0;
+        for (const double s : seconds) sum += tokens() / s;
+        return sum / static_cast<double>(seconds.size());
+    }
+    double deviation() const {
+        if (seconds.size() < 2) return 0;
+        double sum = 0;
+        for (const double s : seconds) sum += (tokens() / s - mean()) * (tokens() / s - mean());
+        return std::sqrt(sum / static_cast<double>(seconds.size() - 1));
+    }
+    std::string name() const { return n_gen == 0 ? fmt::format("pp{}", n_prompt) : fmt::format("tg{}", n_gen); }
+};
+
+/// One run of a test, in seconds.
+double run(engine& model, const bench_test& test, index_t vocabulary) {
+    std::mt19937 random(1);
+    const auto draw = [&](index_t n) {
+        std::vector<token_id> ids(static_cast<std::size_t>(n));
+        for (token_id& id : ids) id = static_cast<token_id>(static_cast<index_t>(random()) % vocabulary);
+        return ids;
+    };
+    aligned_vector<float> row(static_cast<std::size_t>(vocabulary));
+    constexpr index_t chunk = 512;
+    model.rewind(0);
+    if (test.depth > 0) model.read(draw(test.depth), chunk, [](index_t, matrix_view<const float>) {});
+    const auto prompt = draw(test.n_prompt), generated = draw(test.n_gen);
+    const auto start = std::chrono::steady_clock::now();
+    if (test.n_prompt > 0) {
+        model.read(prompt, chunk, [&](index_t first, matrix_view<const float> hidden) {
+            if (first + hidden.rows == test.n_prompt) model.logits(hidden.slice(hidden.rows - 1, 1), {row.data(), 1, vocabulary});
+        });
+    }
+    for (const token_id& id : generated) {
+        model.read(std::span(&id, 1), 1, [&](index_t, matrix_view<const float> hidden) {
+            model.logits(hidden, {row.data(), 1, vocabulary});
+        });
+    }
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+} // namespace
+
+void bench(const bench_options& o) {
+    executor all(0);
+    const auto file = open_model(o.model, all, o.floats ? arithmetic::floats : arithmetic::int8);
+    const auto family = family_of(file.sizes, file.path);
+    std::vector<bench_test> tests;
+    for (const index_t threads : o.threads) {
+        for (const index_t depth : o.depth) {
+            for (const index_t n : o.prompt) {
+                if (n > 0) tests.push_back({n, 0, depth, threads == 0 ? all.size() : threads});
+            }
+            for (const index_t n : o.generation) {
+                if (n > 0) tests.push_back({0, n, depth, threads == 0 ? all.size() : threads});
+            }
+        }
+    }
+    if (tests.empty()) throw error("expected a prompt or a number of tokens to generate above 0, found none");
+    const char* arithmetic_name = o.floats ? "float" : "int8";
+    auto results = nlohmann::ordered_json::array();
+    if (!o.json) fmt::print("{}, products: {}\n{}\n", family.name_of(file.sizes), arithmetic_name, lab::machine_text());
+    for (bench_test& test : tests) {
+        const auto model = family.open(file, test.threads, false);
+        static_cast<void>(run(*model, test, file.sizes.vocabulary)); // memory is touched, clocks rise
+        for (index_t r = 0; r < o.repetitions; ++r) test.seconds.push_back(run(*model, test, file.sizes.vocabulary));
+        if (o.json) {
+            std::vector<double> ns, ts;
+            for (const double s : test.seconds) ns.push_back(std::round(s * 1e9)), ts.push_back(test.tokens() / s);
+            const double avg_ns = std::accumulate(ns.begin(), ns.end(), 0.0) / static_cast<double>(ns.size());
+            results.push_back({{"cpu_info", lab::machine_text()},
+                               {"model_filename", o.model},
+                               {"model_type", family.name_of(file.sizes)},
+                               {"arithmetic", arithmetic_name},
+                               {"n_threads", test.threads},
+                               {"n_prompt", test.n_prompt},
+                               {"n_gen", test.n_gen},
+                               {"n_depth", test.depth},
+                               {"avg_ns", std::round(avg_ns)},
+                               {"avg_ts", test.mean()},
+                               {"stddev_ts", test.deviation()},
+                               {"samples_ns", ns},
+                               {"samples_ts", ts}});
+        } else {
+            fmt::print("{:>2} thread{} {:>8}{}: {:8.1f} ± {:.1f} tokens/s\n", test.threads, test.threads == 1 ? " " : "s", test.name(),
+                       test.depth == 0 ? "" : fmt::format(" @ {}", test.depth), test.mean(), test.deviation());
+            std::fflush(stdout);
+        }
+    }
+    if (o.json) fmt::print("{}\n", results.dump(2));
+}
+
+} // namespace program

@@ -1,0 +1,498 @@
+// Holds a layer of one's own against what blocks and decoders rely on.
+//
+//   loupe::check<my_attention<…>>()       in the place of attention_layer, feed_forward_layer, experts_layer, a sublayer or a block
+//   loupe::check("mine", f, width)        anything that can be called with (context&, x, out), x and out being [tokens, width]
+#pragma once
+
+#include <loupe/check/verdict.hpp>
+#include <loupe/core/type_name.hpp>
+#include <loupe/format/formats.hpp>
+#include <loupe/layer/block.hpp>
+
+#include <algorithm>
+#include <concepts>
+#include <functional>
+#include <memory>
+
+namespace loupe {
+
+/// What a layer need not fulfil, and what it may ask for.
+struct layer_trials {
+    bool causal = true;      ///< false: rows depend on later rows, so a sequence comes in one piece
+    bool heads_alike = true; ///< false: attention whose heads differ by their number
+    index_t reach = 0; ///< attention whose mask reaches back so far (a window of 4 is offered): the cache forgets what lies further back
+};
+
+namespace detail {
+
+// One layer is all a stack needs; whoever exposes no probe type is called with probe::none.
+template <class L>
+struct probe_of {
+    using type = probe::none;
+};
+template <class L>
+requires requires { typename L::probe_type; }
+struct probe_of<L> {
+    using type = typename L::probe_type;
+};
+template <class L>
+using probe_of_t = typename probe_of<L>::type;
+
+} // namespace detail
+
+namespace is {
+
+/// Made and called like feed_forward_layer.
+template <class L>
+concept feed_forward_layer = requires(const feed_forward_weights* w, context& c, matrix_view<const float> x, detail::probe_of_t<L>& p,
+                                      matrix_view<float> out) {
+    {L{w, index_t{0}}(c, x, p, out)};
+};
+
+/// Made and called like experts_layer.
+template <class L>
+concept experts_layer = requires(const expert_weights* w, context& c, matrix_view<const float> x, detail::probe_of_t<L>& p,
+                                 matrix_view<float> out) {
+    {L{w, index_t{0}, index_t{2}, index_t{1}}(c, x, p, out)};
+};
+
+/// Made and called like attention_layer.
+template <class L>
+concept attention_layer = requires(const attention_weights* w, attention_sizes sizes, context& c, rope_table& rope,
+                                   matrix_view<const float> x, kv_cache& cache, pruning_state* pruning, detail::probe_of_t<L>& p,
+                                   matrix_view<float> out) {
+    { L::owns_kv } -> std::convertible_to<bool>;
+    {L{w, sizes}(c, rope, x, cache, pruning, false, p, out)};
+};
+
+/// Made and called like dense_sublayer and experts_sublayer: x is changed in place.
+template <class L>
+concept sublayer = requires(const block_weights& w, context& c, matrix_view<float> x, detail::probe_of_t<L>& p) {
+    {L(w, index_t{0}, index_t{2}, index_t{1})(c, x, p)};
+};
+
+/// Made and called like block: x is changed in place.
+template <class L>
+concept block_layer = requires(const block_weights& w, attention_sizes sizes, context& c, rope_table& rope, matrix_view<float> x,
+                               matrix_view<const float> per_layer, kv_cache& cache, pruning_state* pruning, detail::probe_of_t<L>& p) {
+    { L::owns_kv } -> std::convertible_to<bool>;
+    {L(w, sizes, index_t{2}, index_t{1}, 1.0F)(c, rope, x, per_layer, cache, pruning, false, p)};
+};
+
+/// Any of them.
+template <class L>
+concept layer = feed_forward_layer<L> || experts_layer<L> || attention_layer<L> || sublayer<L> || block_layer<L>;
+
+/// Can be called with (context&, x, out).
+template <class F>
+concept row_function = std::invocable<const F&, context&, matrix_view<const float>, matrix_view<float>>;
+
+} // namespace is
+
+namespace detail {
+
+/// Sizes of a layer on trial.
+struct layer_sizes {
+    index_t width = 2, hidden = 1, heads = 1, kv_heads = 1, head_width = 2, experts = 2, used = 1, per_layer = 2;
+};
+
+/// Random float weights of all the layers of a block. `reversed`: the same heads in the reverse order of their key heads.
+struct weights_on_trial {
+    std::vector<std::vector<float>> storage;
+    block_weights block;
+
+    weights_on_trial(const layer_sizes& s, bool reversed) {
+        numbers random(static_cast<std::uint64_t>(s.width));
+        const auto vector = [&](index_t n) {
+            gain g(static_cast<std::size_t>(n));
+            random.fill(std::span(g), 0.5);
+            for (float& x : g) x += 1;
+            return g;
+        };
+        const auto matrix = [&](index_t rows, index_t width) {
+            auto& values = storage.emplace_back(static_cast<std::size_t>(rows * width));
+            random.fill(std::span(values), 1.7 / std::sqrt(static_cast<double>(width))); // variance 1 of the products
+            weight_matrix m;
+            m.format = &format::info_of<format::f32>();
+            m.data = reinterpret_cast<const std::byte*>(values.data());
+            m.rows = rows, m.width = width;
+            return m;
+        };
+        const auto all = [&](index_t rows, index_t width) { return expert_matrices{matrix(s.experts * rows, width), rows, rows, 0}; };
+        const index_t q = s.heads * s.head_width, kv = s.kv_heads * s.head_width, group = s.heads / s.kv_heads * s.head_width;
+        block.attention = {matrix(q, s.width), matrix(kv, s.width),  matrix(kv, s.width),
+                           matrix(s.width, q), vector(s.head_width), vector(s.head_width)};
+        if (reversed) {
+            reverse(storage[0], 1, s.kv_heads, group * s.width);
+            reverse(storage[1], 1, s.kv_heads, s.head_width * s.width);
+            reverse(storage[2], 1, s.kv_heads, s.head_width * s.width);
+            reverse(storage[3], s.width, s.kv_heads, group);
+        }
+        block.mlp = {matrix(s.hidden, s.width), matrix(s.hidden, s.width), matrix(s.width, s.hidden)};
+        block.experts.router = matrix(s.experts, s.width);
+        block.experts.router_scale = vector(s.width), block.experts.expert_scale = vector(s.experts);
+        block.experts.gate = all(s.hidden, s.width), block.experts.up = all(s.hidden, s.width), block.experts.down = all(s.width, s.hidden);
+        block.per_layer = {matrix(s.per_layer, s.width), matrix(s.width, s.per_layer), vector(s.width)};
+        for (gain* g : {&block.input_norm, &block.attention_norm, &block.mlp_input_norm, &block.mlp_norm, &block.experts.input_norm,
+                        &block.experts.dense_norm, &block.experts.experts_norm}) {
+            *g = vector(s.width);
+        }
+    }
+
+  private:
+    /// Each of `rows` rows is `count` pieces of `size` values: the pieces in reverse order.
+    static void reverse(std::vector<float>& values, index_t rows, index_t count, index_t size) {
+        const std::vector<float> before = values;
+        for (index_t r = 0; r < rows; ++r) {
+            for (index_t i = 0; i < count; ++i) {
+                std::copy_n(before.data() + (r * count + i) * size, size, values.data() + (r * count + count - 1 - i) * size);
+            }
+        }
+    }
+};
+
+/// A layer with its weights and state.
+struct layer_on_trial {
+    std::function<void(context&, matrix_view<float> x, matrix_view<float> out)> read; ///< the next rows; `out` is `x` for layers in place
+    std::function<bool(index_t)> can_rewind = [](index_t) { return true; };
+};
+
+/// How a family of layers is made and called.
+struct kind_of_layer {
+    enum class needs { width, hidden, experts, heads, everything };
+    needs sizes = needs::width;
+    bool in_place = false;     ///< and so begins with a norm
+    bool takes_wanted = false; ///< rows may be some of a chunk's tokens
+    scratch<float> workspace::*x = &workspace::normed;
+    scratch<float> workspace::*out = &workspace::branch;
+    index_t width = 0; ///< the only width it can be called with; 0 for any
+    std::function<layer_on_trial(const layer_sizes&, bool reversed)> make{};
+};
+
+/// Runs the trials: everything that does not depend on the layer's type.
+class layer_harness {
+    static constexpr index_t margin = 16;
+    const kind_of_layer& kind_;
+    const layer_trials& trials_;
+    runtime one_{1}, two_{2};
+
+  public:
+    layer_harness(const kind_of_layer& kind, const layer_trials& trials) : kind_(kind), trials_(trials) {}
+
+    void hold(verdict& v) {
+        using rows = std::vector<float>;
+        v.rule([&] {
+            return search(1, [&](const layer_sizes& s, index_t tokens) {
+                std::string wrote;
+                layer_on_trial layer = kind_.make(s, false);
+                pass(layer, s, one_, input(s, tokens), 0, {}, &wrote);
+                return wrote;
+            });
+        });
+        v.rule([&] {
+            return search(1, [&](const layer_sizes& s, index_t tokens) {
+                const double large = kind_.in_place ? 1e9 : std::sqrt(static_cast<double>(s.width)); // what a norm lets through
+                rows x = input(s, tokens);
+                for (const auto& [name, scale] :
+                     {std::pair{"", 1.0}, {", x is 0", 0.0}, {", x up to 1e-30", 1e-30}, {", one large value in x", large}}) {
+                    rows y(x.size());
+                    for (std::size_t i = 0; i < x.size(); ++i) {
+                        if (scale <= 1) y[i] = static_cast<float>(static_cast<double>(x[i]) * scale);
+                        if (scale > 1 && i % static_cast<std::size_t>(s.width) == 0) y[i] = static_cast<float>(scale);
+                    }
+                    const rows out = run(s, one_, y, tokens);
+                    const index_t i = first_not_finite<float>(out);
+                    if (i >= 0) return say("row ", i / s.width, ", value ", i % s.width, " is ", out[static_cast<std::size_t>(i)], name);
+                }
+                return std::string();
+            });
+        });
+        v.rule([&] {
+            return search(1, [&](const layer_sizes& s, index_t tokens) {
+                const rows x = input(s, tokens);
+                return differs(run(s, one_, x, tokens), run(s, one_, x, tokens), s, "in a second run");
+            });
+        });
+        if (!v) return; // what is not even the same twice would break every rule that follows
+        v.rule([&] {
+            return search(1, [&](const layer_sizes& s, index_t tokens) {
+                const rows x = input(s, tokens), alone = run(s, one_, x, tokens);
+                std::string what;
+                for (int repeat = 0; repeat < 3 && what.empty(); ++repeat)
+                    what = differs(alone, run(s, two_, x, tokens), s, "on two threads");
+                return what;
+            });
+        });
+        if (kind_.takes_wanted) {
+            v.rule([&] {
+                return search(2, [&](const layer_sizes& s, index_t tokens) {
+                    const rows x = input(s, tokens), whole = run(s, one_, x, tokens);
+                    std::vector<index_t> wanted;
+                    rows some, expected;
+                    for (index_t t = 1; t < tokens; t += 2) {
+                        wanted.push_back(t);
+                        some.insert(some.end(), x.begin() + t * s.width, x.begin() + (t + 1) * s.width);
+                        expected.insert(expected.end(), whole.begin() + t * s.width, whole.begin() + (t + 1) * s.width);
+                    }
+                    layer_on_trial layer = kind_.make(s, false);
+                    return differs(expected, pass(layer, s, one_, some, 0, wanted), s, "when every other row is wanted");
+                });
+            });
+        }
+        if (kind_.sizes == kind_of_layer::needs::heads && trials_.heads_alike) {
+            v.rule([&] { return search(1, [&](const layer_sizes& s, index_t tokens) { return heads_in_reverse(s, tokens); }); });
+        }
+        if (!trials_.causal) return;
+        v.rule([&] {
+            return search(2, [&](const layer_sizes& s, index_t tokens) {
+                const rows x = input(s, tokens);
+                rows y = x;
+                for (auto i = y.end() - s.width; i != y.end(); ++i) *i = 0.5F - *i;
+                rows a = run(s, one_, x, tokens), b = run(s, one_, y, tokens);
+                a.resize(a.size() - static_cast<std::size_t>(s.width)), b.resize(a.size());
+                return differs(a, b, s, "with another last token");
+            });
+        });
+        v.rule([&] {
+            return search(2, [&](const layer_sizes& s, index_t tokens) {
+                const rows x = input(s, tokens), whole = run(s, one_, x, tokens);
+                for (const index_t chunk : {1, 7, 16}) {
+                    if (chunk >= tokens) break;
+                    const std::string what = differs(whole, run(s, one_, x, chunk), s, say("in chunks of ", chunk));
+                    if (!what.empty()) return what;
+                }
+                return std::string();
+            });
+        });
+        v.rule([&] {
+            return search(2, [&](const layer_sizes& s, index_t tokens) {
+                const index_t to = tokens / 2;
+                const rows x = input(s, tokens), more = input(s, tokens - to, 5);
+                layer_on_trial layer = kind_.make(s, false), fresh = kind_.make(s, false);
+                pass(layer, s, one_, x, 0);
+                if (!layer.can_rewind(to)) return std::string();
+                pass(fresh, s, one_, rows(x.begin(), x.begin() + to * s.width), 0);
+                return differs(pass(fresh, s, one_, more, to), pass(layer, s, one_, more, to), s, say("after a rewind to ", to));
+            });
+        });
+    }
+
+  private:
+    /// Sizes from small to large, and for each of them growing numbers of tokens.
+    template <class Broken>
+    std::string search(index_t least_tokens, Broken&& broken) {
+        using needs = kind_of_layer::needs;
+        for (layer_sizes s : {layer_sizes{}, layer_sizes{3, 2, 2, 1, 2, 2, 2, 1}, layer_sizes{4, 5, 2, 2, 4, 3, 2, 3},
+                              layer_sizes{33, 19, 4, 2, 16, 8, 3, 5}, layer_sizes{64, 96, 8, 2, 34, 16, 4, 16}}) {
+            if (kind_.width != 0) s.width = kind_.width;
+            for (const index_t tokens : {1, 2, 3, 4, 5, 8, 17, 36}) {
+                if (tokens < least_tokens) continue;
+                std::string what = attempt([&] { return broken(s, tokens); });
+                if (what.empty()) continue;
+                what += say(" (", tokens, tokens == 1 ? " token" : " tokens", ", width ", s.width);
+                if (kind_.sizes == needs::heads || kind_.sizes == needs::everything) {
+                    what += say(", ", s.heads, s.heads == 1 ? " head" : " heads", " of ", s.head_width, " on ", s.kv_heads);
+                }
+                if (kind_.sizes != needs::width && kind_.sizes != needs::heads) what += say(", hidden width ", s.hidden);
+                if (kind_.sizes == needs::experts) what += say(", ", s.used, " of ", s.experts, " experts");
+                return what + ")";
+            }
+            if (kind_.width != 0) break;
+        }
+        return {};
+    }
+
+    static std::vector<float> input(const layer_sizes& s, index_t tokens, std::uint64_t seed = 1) {
+        std::vector<float> x(static_cast<std::size_t>(tokens * s.width));
+        numbers(seed).fill(std::span(x));
+        return x;
+    }
+
+    static std::string differs(const std::vector<float>& a, const std::vector<float>& b, const layer_sizes& s, const std::string& where) {
+        const index_t i = first_difference<float>(a, b);
+        const auto at = static_cast<std::size_t>(i);
+        return i < 0 ? std::string() : say("row ", i / s.width, ", value ", i % s.width, " is ", a[at], ", and ", b[at], " ", where);
+    }
+
+    /// The same heads in another order give the same sum, but for its rounding.
+    std::string heads_in_reverse(const layer_sizes& s, index_t tokens) {
+        if (s.kv_heads == 1) return {};
+        const auto x = input(s, tokens);
+        layer_on_trial layer = kind_.make(s, false), reversed = kind_.make(s, true);
+        const auto a = pass(layer, s, one_, x, 0), b = pass(reversed, s, one_, x, 0);
+        float largest = 0;
+        for (const float y : a) largest = std::max(largest, std::abs(y));
+        const float allowed = static_cast<float>(s.heads * s.head_width + s.head_width + tokens) * 0x1p-24F * largest;
+        for (std::size_t i = 0; i < a.size(); ++i) {
+            if (!(std::abs(a[i] - b[i]) <= allowed)) {
+                const auto at = static_cast<index_t>(i);
+                return say("row ", at / s.width, ", value ", at % s.width, " is ", a[i], ", and ", b[i],
+                           " with the heads in reverse order");
+            }
+        }
+        return {};
+    }
+
+    /// A new sequence in chunks.
+    std::vector<float> run(const layer_sizes& s, runtime& on, const std::vector<float>& x, index_t chunk) {
+        layer_on_trial layer = kind_.make(s, false);
+        std::vector<float> out;
+        const auto tokens = static_cast<index_t>(x.size()) / s.width;
+        for (index_t first = 0; first < tokens; first += chunk) {
+            const index_t last = std::min(tokens, first + chunk);
+            const auto part = pass(layer, s, on, {x.begin() + first * s.width, x.begin() + last * s.width}, first);
+            out.insert(out.end(), part.begin(), part.end());
+        }
+        return out;
+    }
+
+    /// One call, with x and out where blocks have them, scratch memory (at a sequence's begin) and out full of NaN, and guard zones around
+    /// both.
+    std::vector<float> pass(layer_on_trial& layer, const layer_sizes& s, runtime& on, const std::vector<float>& rows, index_t position,
+                            std::span<const index_t> wanted = {}, std::string* wrote = nullptr) {
+        const auto tokens = static_cast<index_t>(rows.size()) / s.width, chunk = wanted.empty() ? tokens : wanted.back() + 1;
+        const auto size = static_cast<std::ptrdiff_t>(rows.size());
+        workspace& m = on.memory;
+        for (scratch<float>* place :
+             {&m.residual, &m.normed, &m.branch, &m.second, &m.q, &m.k, &m.v, &m.mix, &m.gate, &m.up, &m.expert_in, &m.expert_out,
+              &m.router_scores, &m.expert_sum, &m.per_layer_inputs, &m.per_layer_hidden, &m.received}) {
+            const auto all = place->take(16384);
+            if (position == 0) std::ranges::fill(all, NAN);
+        }
+        const index_t before = kind_.in_place ? margin : 0; // a layer that takes this memory for itself begins where x begins
+        const auto memory = (m.*kind_.x).take(size + 2 * margin);
+        const auto results = kind_.in_place ? memory : (m.*kind_.out).take(size + 2 * margin);
+        std::ranges::fill(memory, NAN), std::ranges::fill(results, NAN);
+        std::copy(rows.begin(), rows.end(), memory.begin() + before);
+        const matrix_view<float> x(memory.data() + before, tokens, s.width), out(results.data() + margin, tokens, s.width);
+        rope_table rope = rope_table::of<rope::standard>({s.head_width});
+        rope.fill(position, chunk);
+        const std::vector<token_id> ids(static_cast<std::size_t>(chunk));
+        context c{on.threads, m, position, tokens, ids, {}, rope, rope, 1e-6F, wanted};
+        layer.read(c, x, out);
+        if (wrote != nullptr) {
+            const auto untouched = [](auto begin, auto end) { return std::all_of(begin, end, [](float v) { return std::isnan(v); }); };
+            if (!untouched(results.begin(), results.begin() + margin) ||
+                !untouched(results.begin() + margin + size, results.begin() + size + 2 * margin)) {
+                *wrote = "writes beside its output";
+            } else if (!kind_.in_place && !std::equal(rows.begin(), rows.end(), memory.begin() + before)) {
+                *wrote = "changes its input";
+            }
+        }
+        return {results.begin() + margin, results.begin() + margin + size};
+    }
+};
+
+inline verdict hold_layer(std::string part, const kind_of_layer& kind, const layer_trials& trials) {
+    verdict v(std::move(part));
+    layer_harness(kind, trials).hold(v);
+    return v;
+}
+
+/// What attention and blocks are given beside their rows.
+struct attention_on_trial {
+    weights_on_trial weights;
+    attention_sizes sizes{};
+    kv_cache cache;
+
+    attention_on_trial(const layer_sizes& s, bool reversed, index_t reach, bool owns_kv)
+        : weights(s, reversed), cache(s.kv_heads * s.head_width, 0, owns_kv ? reach : 0) {
+        sizes.heads = s.heads, sizes.kv_heads = s.kv_heads, sizes.head_width = s.head_width;
+        sizes.mask.window = 4;
+        if (owns_kv) return;
+        // The donor's keys and values, for all positions that the trials reach.
+        constexpr index_t positions = 40;
+        cache.make_room(0, positions);
+        for (index_t p = 0; p < positions; ++p) {
+            for (index_t g = 0; g < s.kv_heads; ++g) {
+                const index_t at = (reversed ? s.kv_heads - 1 - g : g) * s.head_width;
+                numbers random(static_cast<std::uint64_t>(p * 64 + g));
+                random.fill(std::span(cache.key(p) + at, static_cast<std::size_t>(s.head_width)));
+                random.fill(std::span(cache.value(p) + at, static_cast<std::size_t>(s.head_width)));
+            }
+        }
+    }
+};
+
+} // namespace detail
+
+/// A layer by its type, made of random weights at sizes from small to large. It writes all of its output and nothing else, into memory that
+/// holds anything; finite rows stay finite, zeros, tiny and large ones too; the same bits each time, on one thread and two, in one piece
+/// and in chunks of 1, 7 and 16, after a rewind, and for some rows alone; no row depends on a later one; the order of heads does not
+/// matter.
+template <is::layer Layer>
+verdict check(layer_trials trials = {}) {
+    using kind = detail::kind_of_layer;
+    using detail::layer_sizes;
+    using probe_type = detail::probe_of_t<Layer>;
+    kind k;
+    std::string family;
+    if constexpr (is::attention_layer<Layer>) {
+        family = "attention ";
+        k = {.sizes = kind::needs::heads, .takes_wanted = !Layer::owns_kv};
+        k.make = [reach = trials.reach](const layer_sizes& s, bool reversed) {
+            auto all = std::make_shared<detail::attention_on_trial>(s, reversed, reach, Layer::owns_kv);
+            const auto read = [all](context& c, matrix_view<float> x, matrix_view<float> out) {
+                probe_type probe{};
+                const Layer layer{&all->weights.block.attention, all->sizes};
+                layer(c, c.rope_full, x, all->cache, nullptr, false, probe, out);
+            };
+            return detail::layer_on_trial{read, [all](index_t position) { return all->cache.can_rewind(position); }};
+        };
+    } else if constexpr (is::block_layer<Layer>) {
+        family = "block ";
+        k = {.sizes = kind::needs::everything, .in_place = true, .takes_wanted = !Layer::owns_kv, .x = &workspace::residual};
+        k.make = [reach = trials.reach](const layer_sizes& s, bool reversed) {
+            auto all = std::make_shared<detail::attention_on_trial>(s, reversed, reach, Layer::owns_kv);
+            const auto read = [all, s](context& c, matrix_view<float> x, matrix_view<float>) {
+                probe_type probe{};
+                std::vector<float> inputs;
+                for (index_t t = 0; t < x.rows; ++t) {
+                    detail::numbers random(static_cast<std::uint64_t>(c.position_of(t)));
+                    for (index_t i = 0; i < s.per_layer; ++i) inputs.push_back(static_cast<float>(random()));
+                }
+                const Layer layer(all->weights.block, all->sizes, s.experts, s.used, 0.75F);
+                layer(c, c.rope_full, x, {inputs.data(), x.rows, s.per_layer}, all->cache, nullptr, false, probe);
+            };
+            return detail::layer_on_trial{read, [all](index_t position) { return all->cache.can_rewind(position); }};
+        };
+    } else {
+        constexpr bool in_place = is::sublayer<Layer>, experts = is::experts_layer<Layer>;
+        family = in_place ? "sublayer " : experts ? "experts " : "feed-forward ";
+        k = {.sizes = in_place || experts ? kind::needs::experts : kind::needs::hidden, .in_place = in_place, .takes_wanted = true};
+        if (in_place || experts) k.x = &workspace::residual;
+        if (experts) k.out = &workspace::second;
+        k.make = [](const layer_sizes& s, bool) {
+            auto all = std::make_shared<detail::weights_on_trial>(s, false);
+            return detail::layer_on_trial{[all, s](context& c, matrix_view<float> x, matrix_view<float> out) {
+                probe_type probe{};
+                if constexpr (in_place) {
+                    static_cast<void>(out);
+                    const Layer layer(all->block, 0, s.experts, s.used);
+                    layer(c, x, probe);
+                } else if constexpr (experts) {
+                    const Layer layer{&all->block.experts, 0, s.experts, s.used};
+                    layer(c, x, probe, out);
+                } else {
+                    static_cast<void>(s);
+                    const Layer layer{&all->block.mlp, 0};
+                    layer(c, x, probe, out);
+                }
+            }};
+        };
+    }
+    return detail::hold_layer(family + type_name<Layer>(), k, trials);
+}
+
+/// A layer as something that is called with (context&, x, out), x and out being [tokens, width]; it may keep state between calls, and
+/// begins a new sequence when `context.position` is 0. Held against the same rules, at this width.
+template <is::row_function Layer>
+verdict check(std::string_view name, const Layer& layer, index_t width, layer_trials trials = {}) {
+    detail::kind_of_layer k{.width = width};
+    k.make = [&layer](const detail::layer_sizes&, bool) {
+        return detail::layer_on_trial{[&layer](context& c, matrix_view<float> x, matrix_view<float> out) { layer(c, x, out); }};
+    };
+    return detail::hold_layer("layer " + std::string(name), k, trials);
+}
+
+} // namespace loupe

@@ -1,0 +1,310 @@
+// Products of 8-bit integers, which xsimd does not have: one set of operations for AVX-512 with VNNI, one for AVX2, one in plain code that
+// every machine can run.
+//
+// All of them work on a strip of `rows` weight rows, one to a lane. `bytes` holds four consecutive weights of each row ("a quad"); an
+// activation is an unsigned byte with 128 added to it.
+#pragma once
+
+#include <loupe/core/half.hpp>
+#include <loupe/core/types.hpp>
+
+#include <array>
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+
+#if defined(__AVX2__)
+#include <immintrin.h>
+#endif
+
+namespace loupe::simd {
+
+/// Plain code for any number of rows: what the others must agree with to the bit.
+template <int Rows>
+struct int8_portable {
+    static constexpr int rows = Rows;
+    struct bytes {
+        std::array<std::uint8_t, 4 * Rows> at;
+    };
+    struct ints {
+        std::array<std::int32_t, Rows> at;
+    };
+    struct floats {
+        std::array<float, Rows> at;
+    };
+
+  private:
+    // Not inlined: a tile calls each of these a hundred times, and a compiler that unrolls them all is busy for minutes.
+    template <class F>
+    [[gnu::noinline]] static bytes each_byte(F&& f) {
+        bytes out;
+        for (std::size_t i = 0; i < 4 * Rows; ++i) out.at[i] = static_cast<std::uint8_t>(f(i));
+        return out;
+    }
+    template <class F>
+    [[gnu::noinline]] static floats each_row(F&& f) {
+        floats out;
+        for (std::size_t i = 0; i < Rows; ++i) out.at[i] = f(i);
+        return out;
+    }
+
+  public:
+    static bytes load(const std::byte* from) {
+        bytes out;
+        std::memcpy(out.at.data(), from, sizeof out.at);
+        return out;
+    }
+    /// Bits [Shift, Shift + Bits) of every byte.
+    template <int Shift, int Bits>
+    static bytes field(bytes v) {
+        return each_byte([&](std::size_t i) { return (v.at[i] >> Shift) & ((1 << Bits) - 1); });
+    }
+    /// low | high << Shift.
+    template <int Shift>
+    static bytes join(bytes low, bytes high) {
+        return each_byte([&](std::size_t i) { return low.at[i] | (high.at[i] << Shift); });
+    }
+    template <int Value>
+    static bytes minus(bytes v) {
+        return each_byte([&](std::size_t i) { return v.at[i] - Value; });
+    }
+    static bytes look_up(const std::int8_t* table16, bytes v) {
+        return each_byte([&](std::size_t i) { return table16[v.at[i]]; });
+    }
+    /// −128 · (sum of 16 weights), what the 128 in the activations adds to a product. No weight exceeds Largest.
+    template <int Largest>
+    [[gnu::noinline]] static ints start(const bytes* w) {
+        ints out{};
+        for (std::size_t r = 0; r < Rows; ++r)
+            for (std::size_t q = 0; q < 4; ++q)
+                for (std::size_t j = 0; j < 4; ++j) out.at[r] -= 128 * static_cast<std::int8_t>(w[q].at[4 * r + j]);
+        return out;
+    }
+    /// start + the products of 16 weights of each row with 16 activations.
+    template <int Largest>
+    [[gnu::noinline]] static ints dot(ints start, const bytes* w, const std::uint8_t* x) {
+        for (std::size_t r = 0; r < Rows; ++r)
+            for (std::size_t q = 0; q < 4; ++q)
+                for (std::size_t j = 0; j < 4; ++j) start.at[r] += x[4 * q + j] * static_cast<std::int8_t>(w[q].at[4 * r + j]);
+        return start;
+    }
+    static floats zero() { return floats{}; }
+    static floats to_floats(const ints& v) {
+        return each_row([&](std::size_t i) { return static_cast<float>(v.at[i]); });
+    }
+    static floats all(float x) {
+        return each_row([&](std::size_t) { return x; });
+    }
+    static floats times(const floats& a, const floats& b) {
+        return each_row([&](std::size_t i) { return a.at[i] * b.at[i]; });
+    }
+    /// a · b + c, rounded once.
+    static floats fma(const floats& a, const floats& b, const floats& c) {
+        return each_row([&](std::size_t i) { return __builtin_fmaf(a.at[i], b.at[i], c.at[i]); });
+    }
+    static floats load_half(const std::byte* from) {
+        return each_row([&](std::size_t i) { return half_to_float(word(from, i)); });
+    }
+    static floats load_bfloat(const std::byte* from) {
+        return each_row([&](std::size_t i) { return std::bit_cast<float>(static_cast<std::uint32_t>(word(from, i)) << 16); });
+    }
+    /// Unsigned E4M3 (bias 7, no NaN).
+    static floats load_e4m3(const std::byte* from) {
+        return each_row([&](std::size_t i) {
+            return std::bit_cast<float>(static_cast<std::uint32_t>(static_cast<std::uint8_t>(from[i])) << 20) * 0x1p120F;
+        });
+    }
+    /// Bits [Shift, Shift + Bits) of a byte for each row.
+    template <int Shift, int Bits>
+    static floats load_field(const std::byte* from) {
+        return each_row(
+            [&](std::size_t i) { return static_cast<float>((static_cast<std::uint8_t>(from[i]) >> Shift) & ((1 << Bits) - 1)); });
+    }
+    static floats load_signed(const std::byte* from) {
+        return each_row([&](std::size_t i) { return static_cast<float>(static_cast<std::int8_t>(from[i])); });
+    }
+    static void store(float* to, const floats& v) { std::memcpy(to, v.at.data(), sizeof v.at); }
+
+  private:
+    static std::uint16_t word(const std::byte* from, std::size_t i) {
+        std::uint16_t value;
+        std::memcpy(&value, from + 2 * i, sizeof value);
+        return value;
+    }
+};
+
+#if defined(__AVX2__) && defined(__FMA__) && defined(__F16C__)
+
+/// Pairs of products in 16 bits (vpmaddubsw), as many of them added there as cannot overflow.
+struct int8_avx2 {
+    static constexpr int rows = 8;
+    using bytes = __m256i;
+    using ints = __m256i;
+    using floats = __m256;
+
+    static bytes load(const std::byte* from) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)); }
+    template <int Shift, int Bits>
+    static bytes field(bytes v) {
+        return _mm256_and_si256(_mm256_srli_epi16(v, Shift), _mm256_set1_epi8((1 << Bits) - 1));
+    }
+    template <int Shift>
+    static bytes join(bytes low, bytes high) {
+        return _mm256_or_si256(low, _mm256_slli_epi16(high, Shift));
+    }
+    template <int Value>
+    static bytes minus(bytes v) {
+        return _mm256_sub_epi8(v, _mm256_set1_epi8(Value));
+    }
+    static bytes look_up(const std::int8_t* table16, bytes v) {
+        return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(table16))), v);
+    }
+
+  private:
+    static __m256i quad(const std::uint8_t* x) {
+        int four;
+        std::memcpy(&four, x, sizeof four);
+        return _mm256_set1_epi32(four);
+    }
+    static __m256i widen(__m256i pairs) { return _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)); }
+    template <int Largest>
+    static ints products(ints sum, const bytes* w, const __m256i* x) {
+        if constexpr (Largest <= 16) { // 8 · 255 · 16 fits 16 bits
+            const __m256i a = _mm256_add_epi16(_mm256_maddubs_epi16(x[0], w[0]), _mm256_maddubs_epi16(x[1], w[1]));
+            const __m256i b = _mm256_add_epi16(_mm256_maddubs_epi16(x[2], w[2]), _mm256_maddubs_epi16(x[3], w[3]));
+            return _mm256_add_epi32(sum, widen(_mm256_add_epi16(a, b)));
+        } else if constexpr (Largest <= 32) { // 4 · 255 · 32 fits
+            const __m256i a = _mm256_add_epi16(_mm256_maddubs_epi16(x[0], w[0]), _mm256_maddubs_epi16(x[1], w[1]));
+            const __m256i b = _mm256_add_epi16(_mm256_maddubs_epi16(x[2], w[2]), _mm256_maddubs_epi16(x[3], w[3]));
+            return _mm256_add_epi32(sum, _mm256_add_epi32(widen(a), widen(b)));
+        } else { // 2 · 255 · 128 does not: magnitudes of weights, the sign moved to the activations
+            __m256i total = sum;
+            for (int q = 0; q < 4; ++q) {
+                const __m256i signed_x = _mm256_xor_si256(x[q], _mm256_set1_epi8(-128));
+                total = _mm256_add_epi32(total, widen(_mm256_maddubs_epi16(_mm256_abs_epi8(w[q]), _mm256_sign_epi8(signed_x, w[q]))));
+            }
+            return total;
+        }
+    }
+
+  public:
+    template <int Largest>
+    static ints start(const bytes* w) {
+        if constexpr (Largest > 32) {
+            return _mm256_setzero_si256(); // products() takes the 128 off the activations
+        } else {
+            const __m256i offset = _mm256_set1_epi8(-128), x[4] = {offset, offset, offset, offset}; // 128 as an unsigned byte
+            return _mm256_sub_epi32(_mm256_setzero_si256(), products<Largest>(_mm256_setzero_si256(), w, x));
+        }
+    }
+    template <int Largest>
+    static ints dot(ints start, const bytes* w, const std::uint8_t* x) {
+        const __m256i quads[4] = {quad(x), quad(x + 4), quad(x + 8), quad(x + 12)};
+        return products<Largest>(start, w, quads);
+    }
+    static floats zero() { return _mm256_setzero_ps(); }
+    static floats to_floats(ints v) { return _mm256_cvtepi32_ps(v); }
+    static floats all(float x) { return _mm256_set1_ps(x); }
+    static floats times(floats a, floats b) { return _mm256_mul_ps(a, b); }
+    static floats fma(floats a, floats b, floats c) { return _mm256_fmadd_ps(a, b, c); }
+    static floats load_half(const std::byte* from) { return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from))); }
+    static floats load_bfloat(const std::byte* from) {
+        const __m256i wide = _mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));
+        return _mm256_castsi256_ps(_mm256_slli_epi32(wide, 16));
+    }
+    static floats load_e4m3(const std::byte* from) {
+        const __m256i wide = _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(from)));
+        return _mm256_mul_ps(_mm256_castsi256_ps(_mm256_slli_epi32(wide, 20)), _mm256_set1_ps(0x1p120F));
+    }
+    template <int Shift, int Bits>
+    static floats load_field(const std::byte* from) {
+        const __m256i wide = _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(from)));
+        return _mm256_cvtepi32_ps(_mm256_and_si256(_mm256_srli_epi32(wide, Shift), _mm256_set1_epi32((1 << Bits) - 1)));
+    }
+    static floats load_signed(const std::byte* from) {
+        return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(from))));
+    }
+    static void store(float* to, floats v) { _mm256_storeu_ps(to, v); }
+};
+
+#endif
+
+#if defined(__AVX512VNNI__) && defined(__AVX512BW__)
+
+/// Four products at once, added in 32 bits (vpdpbusd).
+struct int8_vnni {
+    static constexpr int rows = 16;
+    using bytes = __m512i;
+    using ints = __m512i;
+    using floats = __m512;
+
+    static bytes load(const std::byte* from) { return _mm512_loadu_si512(from); }
+    template <int Shift, int Bits>
+    static bytes field(bytes v) {
+        return _mm512_and_si512(_mm512_srli_epi16(v, Shift), _mm512_set1_epi8((1 << Bits) - 1));
+    }
+    template <int Shift>
+    static bytes join(bytes low, bytes high) {
+        return _mm512_or_si512(low, _mm512_slli_epi16(high, Shift));
+    }
+    template <int Value>
+    static bytes minus(bytes v) {
+        return _mm512_sub_epi8(v, _mm512_set1_epi8(Value));
+    }
+    static bytes look_up(const std::int8_t* table16, bytes v) {
+        return _mm512_shuffle_epi8(_mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i*>(table16))), v);
+    }
+    template <int Largest>
+    static ints start(const bytes* w) {
+        const __m512i offset = _mm512_set1_epi8(-128); // 128 as an unsigned byte
+        __m512i sum = _mm512_setzero_si512();
+        for (int q = 0; q < 4; ++q) sum = _mm512_dpbusd_epi32(sum, offset, w[q]);
+        return _mm512_sub_epi32(_mm512_setzero_si512(), sum);
+    }
+    template <int Largest>
+    static ints dot(ints start, const bytes* w, const std::uint8_t* x) {
+#pragma GCC unroll 4
+        for (int q = 0; q < 4; ++q) {
+            int four;
+            std::memcpy(&four, x + 4 * q, sizeof four);
+            start = _mm512_dpbusd_epi32(start, _mm512_set1_epi32(four), w[q]);
+        }
+        return start;
+    }
+    static floats zero() { return _mm512_setzero_ps(); }
+    static floats to_floats(ints v) { return _mm512_cvtepi32_ps(v); }
+    static floats all(float x) { return _mm512_set1_ps(x); }
+    static floats times(floats a, floats b) { return _mm512_mul_ps(a, b); }
+    static floats fma(floats a, floats b, floats c) { return _mm512_fmadd_ps(a, b, c); }
+    static floats load_half(const std::byte* from) { return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from))); }
+    static floats load_bfloat(const std::byte* from) {
+        const __m512i wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)));
+        return _mm512_castsi512_ps(_mm512_slli_epi32(wide, 16));
+    }
+    static floats load_e4m3(const std::byte* from) {
+        const __m512i wide = _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));
+        return _mm512_mul_ps(_mm512_castsi512_ps(_mm512_slli_epi32(wide, 20)), _mm512_set1_ps(0x1p120F));
+    }
+    template <int Shift, int Bits>
+    static floats load_field(const std::byte* from) {
+        const __m512i wide = _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));
+        return _mm512_cvtepi32_ps(_mm512_and_si512(_mm512_srli_epi32(wide, Shift), _mm512_set1_epi32((1 << Bits) - 1)));
+    }
+    static floats load_signed(const std::byte* from) {
+        return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from))));
+    }
+    static void store(float* to, floats v) { _mm512_storeu_ps(to, v); }
+};
+
+#endif
+
+/// The fastest of them on the target.
+#if defined(__AVX512VNNI__) && defined(__AVX512BW__)
+using int8 = int8_vnni;
+#elif defined(__AVX2__) && defined(__FMA__) && defined(__F16C__)
+using int8 = int8_avx2;
+#else
+using int8 = int8_portable<8>;
+#endif
+
+} // namespace loupe::simd

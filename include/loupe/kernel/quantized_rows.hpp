@@ -1,0 +1,83 @@
+// Activations rounded to 8 bits, sixteen under one scale: the other factor of an integer product.
+//
+//   q = round(x · 127 / max|x|) over each 16 values; stored as q + 128, for products of unsigned with signed bytes
+#pragma once
+
+#include <loupe/core/buffer.hpp>
+#include <loupe/core/executor.hpp>
+#include <loupe/core/view.hpp>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+
+namespace loupe::kernel {
+
+/// 32 values of one token, a cache line.
+struct alignas(64) quantized_chunk {
+    std::uint8_t q[32];
+    float scale[2];
+    float mass[2]; ///< scale · Σ q of each sixteen: what a weight format's minimum is multiplied by
+    float both;    ///< the sum of the two
+};
+
+/// How many tokens an integer product takes at once: the accumulators of 16, one to a register, leave room for the weights.
+inline constexpr index_t token_tiles[] = {16, 4, 1};
+
+/// Rows of activations in tiles: tile by tile, chunk by chunk, token by token.
+class quantized_rows {
+    scratch<quantized_chunk> storage_;
+    index_t tokens_ = 0, chunks_ = 0;
+    quantized_chunk* data_ = nullptr;
+
+    static void quantize(const float* x, quantized_chunk& out) {
+        for (int half = 0; half < 2; ++half) {
+            const float* v = x + 16 * half;
+            float largest = 0;
+            for (int i = 0; i < 16; ++i) largest = std::max(largest, std::abs(v[i]));
+            const float scale = largest / 127.0F, inverse = largest > 0 ? 127.0F / largest : 0.0F;
+            std::int32_t sum = 0;
+            for (int i = 0; i < 16; ++i) {
+                // Adding and taking away 1.5 · 2^23 rounds to the nearest integer, ties to even.
+                const auto q = static_cast<std::int32_t>((v[i] * inverse + 12582912.0F) - 12582912.0F);
+                out.q[16 * half + i] = static_cast<std::uint8_t>(q + 128);
+                sum += q;
+            }
+            out.scale[half] = scale;
+            out.mass[half] = scale * static_cast<float>(sum);
+        }
+        out.both = out.mass[0] + out.mass[1];
+    }
+
+  public:
+    /// x: [tokens, width], width a multiple of 32. Valid until the next call.
+    void fill(matrix_view<const float> x, executor& threads) {
+        tokens_ = x.rows;
+        chunks_ = x.width / 32;
+        data_ = storage_.take(tokens_ * chunks_).data();
+        threads.for_ranges(tokens_, 16, [&](index_t first, index_t last) {
+            for (index_t t = first; t < last; ++t) {
+                const auto [tile, size] = tile_of(t);
+                for (index_t c = 0; c < chunks_; ++c) quantize(x[t].data() + 32 * c, data_[tile * chunks_ + c * size + (t - tile)]);
+            }
+        });
+    }
+
+    index_t tokens() const { return tokens_; }
+    index_t chunks() const { return chunks_; }
+    /// Chunk c of token `first + t`, where a tile of `size` tokens begins at `first`, is element c · size + t.
+    const quantized_chunk* tile(index_t first) const { return data_ + first * chunks_; }
+
+    /// First token and size of the tile that holds token t.
+    std::pair<index_t, index_t> tile_of(index_t t) const {
+        index_t first = 0;
+        for (const index_t size : token_tiles) {
+            const index_t end = first + (tokens_ - first) / size * size;
+            if (t < end) return {first + (t - first) / size * size, size};
+            first = end;
+        }
+        return {t, 1};
+    }
+};
+
+} // namespace loupe::kernel

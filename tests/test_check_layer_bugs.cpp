@@ -1,0 +1,203 @@
+// check<>() catches bugs in layers: one bug each, and what is said of it, down to the smallest input that shows it. The layers are written
+// as a student would, in plain loops.
+#include <loupe/check/layer.hpp>
+#include <loupe/core/compat/catch2.hpp>
+#include <loupe/core/error.hpp>
+
+using namespace loupe;
+
+namespace {
+
+enum bug {
+    right,
+    forgets_last_row,
+    writes_a_row_more,
+    adds_to_output,
+    overwrites_input,
+    reads_old_scratch,
+    overflows,
+    draws,
+    counts_threads,
+    looks_ahead,
+    counts_from_chunk,
+    remembers_reading,
+    ignores_ring,
+    first_key_head_only,
+    counts_wanted_rows
+};
+
+/// All that is said of a layer. Computed values, which the instruction set rounds, count as #.
+void breaks(const verdict& v, const std::string& what) {
+    CHECK_FALSE(v);
+    std::string text, word;
+    for (const char c : v.text() + " ") {
+        const bool in_number = std::string_view("0123456789.e-+").find(c) != std::string_view::npos;
+        if (in_number) word += c;
+        if (in_number) continue;
+        text += word.find_first_of("0123456789") != std::string::npos && word.find('.') != std::string::npos ? "#" : word;
+        word.clear();
+        text += c;
+    }
+    text.pop_back();
+    CHECK(text == what);
+}
+
+/// W_down (silu(W_gate x) ⊙ W_up x).
+template <int Bug>
+struct my_feed_forward {
+    const feed_forward_weights* weights;
+    index_t block = 0;
+
+    void operator()(context& c, matrix_view<const float> x, probe::none&, matrix_view<float> out) const {
+        auto& place = Bug == overwrites_input ? c.memory.normed : c.memory.gate;
+        const auto gate = place.take(x.rows, weights->gate.rows), up = c.memory.up.take(x.rows, weights->up.rows);
+        const auto y = Bug == adds_to_output ? c.memory.second.take(x.rows, x.width) : out;
+        kernel::matmul(weights->gate, x, gate, c.threads);
+        if (Bug != reads_old_scratch || x.width < 3) kernel::matmul(weights->up, x, up, c.threads);
+        for (index_t t = 0; t < x.rows; ++t) {
+            for (index_t i = 0; i < gate.width; ++i) {
+                const float g = gate[t][i];
+                gate[t][i] = Bug == overflows ? g * std::exp(150 * g) / (1 + std::exp(150 * g)) : g / (1 + std::exp(-g));
+                gate[t][i] *= up[t][i];
+            }
+        }
+        kernel::matmul(weights->down, gate, y, c.threads);
+        for (index_t t = 0; Bug == adds_to_output && t < x.rows; ++t) kernel::add(out[t], y[t]);
+        if (Bug == forgets_last_row && x.rows > 2) std::ranges::fill(out[x.rows - 1], NAN);
+        if (Bug == writes_a_row_more) out[x.rows][0] = 0;
+        static float calls = 0;
+        if (Bug == draws) out[0][0] += calls++;
+        for (index_t t = 0; Bug == counts_threads && t < x.rows; ++t) out[t][0] += static_cast<float>(c.threads.size());
+    }
+};
+
+/// x as it is, in place.
+template <int Bug>
+struct in_place {
+    in_place(const block_weights&, index_t, index_t, index_t) {}
+
+    void operator()(context& c, matrix_view<float> x, probe::none&) const {
+        for (index_t t = x.rows - 1; t >= 0; --t) {
+            for (index_t i = 0; i < x.width; ++i) {
+                if (Bug == looks_ahead && t + 1 < x.rows) x[t][i] += 0.5F * x[t + 1][i];
+                if (Bug == counts_from_chunk) x[t][i] += static_cast<float>(t);
+                if (Bug == counts_wanted_rows) x[t][i] += static_cast<float>(c.position + t);
+            }
+        }
+    }
+};
+
+/// Attention to the last four keys, without norms; keys and values of its own.
+template <int Bug>
+struct my_attention {
+    static constexpr bool owns_kv = true;
+    const attention_weights* weights;
+    attention_sizes sizes;
+
+    void operator()(context& c, rope_table& rope, matrix_view<const float> x, kv_cache& cache, pruning_state*, bool, probe::none&,
+                    matrix_view<float> out) const {
+        const index_t D = sizes.head_width, group = sizes.heads / sizes.kv_heads;
+        const auto q = c.memory.q.take(x.rows, sizes.heads * D), mix = c.memory.mix.take(x.rows, sizes.heads * D);
+        const auto k = c.memory.k.take(x.rows, sizes.kv_heads * D), v = c.memory.v.take(x.rows, sizes.kv_heads * D);
+        kernel::matmul(weights->q, x, q, c.threads);
+        kernel::matmul(weights->k, x, k, c.threads);
+        kernel::matmul(weights->v, x, v, c.threads);
+        cache.make_room(c.position, x.rows);
+        for (index_t t = 0; t < x.rows; ++t) {
+            rope.rotate(q[t], t), rope.rotate(k[t], t);
+            std::copy_n(k[t].data(), k.width, cache.key(c.position + t));
+            std::copy_n(v[t].data(), v.width, cache.value(c.position + t));
+        }
+        for (index_t t = 0; t < x.rows; ++t) {
+            const index_t query = c.position + t, first = std::max<index_t>(0, query - 3);
+            for (index_t h = 0; h < sizes.heads; ++h) {
+                const index_t head = (Bug == first_key_head_only ? 0 : h / group) * D;
+                const auto row = [&](index_t key) { return (Bug == ignores_ring ? key % 4 : cache.row(key)) * cache.width() + head; };
+                float largest = -INFINITY, sum = 0;
+                std::array<float, 4> score{};
+                for (index_t key = first; key <= query; ++key) {
+                    float s = 0;
+                    for (index_t i = 0; i < D; ++i) s += q[t][h * D + i] * cache.keys()[row(key) + i];
+                    score[key - first] = s;
+                    largest = std::max(largest, s);
+                }
+                for (index_t key = first; key <= query; ++key) sum += score[key - first] = std::exp(score[key - first] - largest);
+                for (index_t i = 0; i < D; ++i) {
+                    float y = 0;
+                    for (index_t key = first; key <= query; ++key) y += score[key - first] / sum * cache.values()[row(key) + i];
+                    mix[t][h * D + i] = y;
+                }
+            }
+        }
+        kernel::matmul(weights->o, mix, out, c.threads);
+    }
+};
+
+} // namespace
+
+TEST_CASE("check: a layer of one's own holds", "[check]") {
+    CHECK(check<my_feed_forward<right>>().text() == "feed-forward my_feed_forward<0>: holds (8 rules)");
+    CHECK(check<in_place<right>>().text() == "sublayer in_place<0>: holds (8 rules)");
+    CHECK(check<my_attention<right>>().text() == "attention my_attention<0>: holds (8 rules)");
+    CHECK(check<my_attention<right>>({.reach = 4}));
+}
+
+TEST_CASE("check: bugs in feed-forward layers", "[check]") {
+    breaks(check<my_feed_forward<forgets_last_row>>(),
+           "feed-forward my_feed_forward<1>: row 2, value 0 is nan (3 tokens, width 2, hidden width 1)");
+    breaks(check<my_feed_forward<writes_a_row_more>>(),
+           "feed-forward my_feed_forward<2>: writes beside its output (1 token, width 2, hidden width 1)");
+    breaks(check<my_feed_forward<adds_to_output>>(),
+           "feed-forward my_feed_forward<3>: row 0, value 0 is nan (1 token, width 2, hidden width 1)");
+    breaks(check<my_feed_forward<overwrites_input>>(),
+           "feed-forward my_feed_forward<4>: changes its input (1 token, width 2, hidden width 1)");
+    breaks(check<my_feed_forward<reads_old_scratch>>(),
+           "feed-forward my_feed_forward<5>: row 0, value 0 is nan (1 token, width 3, hidden width 2)");
+    breaks(check<my_feed_forward<overflows>>(),
+           "feed-forward my_feed_forward<6>: row 10, value 0 is nan (17 tokens, width 2, hidden width 1)");
+    breaks(check<my_feed_forward<draws>>(),
+           "feed-forward my_feed_forward<7>: row 0, value 0 is #, and # in a second run (1 token, width 2, hidden width 1)");
+    breaks(check<my_feed_forward<counts_threads>>(),
+           "feed-forward my_feed_forward<8>: row 0, value 0 is #, and # on two threads (1 token, width 2, hidden width 1)");
+}
+
+TEST_CASE("check: bugs in layers that know positions", "[check]") {
+    breaks(check<in_place<looks_ahead>>(),
+           "sublayer in_place<9>: row 0, value 0 is #, and # when every other row is wanted (3 tokens, width 2, hidden width 1, 1 of 2 "
+           "experts)\nsublayer in_place<9>: row 0, value 0 is #, and # with another last token (2 tokens, width 2, hidden width 1, 1 of 2 "
+           "experts)\nsublayer in_place<9>: row 0, value 0 is #, and # in chunks of 1 (2 tokens, width 2, hidden width 1, 1 of 2 experts)");
+    CHECK(check<in_place<right>>({.causal = false}));
+    breaks(
+        check<in_place<counts_from_chunk>>(),
+        "sublayer in_place<10>: row 0, value 0 is #, and # when every other row is wanted (2 tokens, width 2, hidden width 1, 1 of 2 "
+        "experts)\nsublayer in_place<10>: row 1, value 0 is #, and # in chunks of 1 (2 tokens, width 2, hidden width 1, 1 of 2 experts)");
+    breaks(check<in_place<counts_wanted_rows>>(), "sublayer in_place<14>: row 0, value 0 is #, and # when every other row is wanted (2 "
+                                                  "tokens, width 2, hidden width 1, 1 of 2 experts)");
+}
+
+TEST_CASE("check: bugs in attention", "[check]") {
+    CHECK(check<my_attention<ignores_ring>>()); // there is none
+    breaks(check<my_attention<ignores_ring>>({.reach = 4}),
+           "attention my_attention<12>: row 4, value 0 is #, and # in chunks of 1 (5 tokens, width 2, 1 head of 2 on 1)\nattention "
+           "my_attention<12>: row 0, value 0 is #, and # after a rewind to 4 (8 tokens, width 2, 1 head of 2 on 1)");
+    breaks(check<my_attention<first_key_head_only>>(),
+           "attention my_attention<13>: row 0, value 0 is #, and # with the heads in reverse order (1 token, width 4, 2 heads of 4 on 2)");
+    CHECK(check<my_attention<first_key_head_only>>({.heads_alike = false}));
+}
+
+TEST_CASE("check: bugs in layers as functions", "[check]") {
+    // a state that is cleared at position 0 and does not know of rewinds
+    std::vector<float> sum(3);
+    const auto running_sum = [&](context& c, matrix_view<const float> x, matrix_view<float> out) {
+        if (c.position == 0) std::ranges::fill(sum, 0.0F);
+        for (index_t t = 0; t < x.rows; ++t) {
+            for (std::size_t i = 0; i < 3; ++i) out[t][i] = sum[i] += x[t][i];
+        }
+    };
+    breaks(check("running sum", running_sum, 3), "layer running sum: row 0, value 0 is #, and # after a rewind to 1 (2 tokens, width 3)");
+    const auto thrower = [&](context&, matrix_view<const float> x, matrix_view<float> out) {
+        if (x.rows > 2) throw error("expected at most two tokens");
+        for (index_t t = 0; t < x.rows; ++t) std::ranges::copy(x[t], out[t].begin());
+    };
+    breaks(check("thrower", thrower, 3, {.causal = false}), "layer thrower: throws: expected at most two tokens (3 tokens, width 3)");
+}

@@ -1,0 +1,207 @@
+// Products of 8-bit integers: every format, every set of instructions, any number of tokens, rows and threads.
+#include <loupe/core/compat/catch2.hpp>
+#include <loupe/kernel/packed.hpp>
+
+#include <random>
+
+using namespace loupe;
+
+namespace {
+
+aligned_vector<float> random_floats(index_t n, std::uint32_t seed) {
+    std::mt19937 random(seed);
+    std::normal_distribution<float> draw;
+    aligned_vector<float> values(static_cast<std::size_t>(n));
+    for (float& v : values) v = draw(random);
+    return values;
+}
+
+/// Blocks of random bytes; high bits of every byte are clear, so scales are finite and of one order of magnitude.
+std::vector<std::byte> random_blocks(const format::info& f, index_t rows, index_t width) {
+    std::mt19937 random(f.id);
+    std::vector<std::byte> bytes(static_cast<std::size_t>(rows * f.row_bytes(width)));
+    for (auto& b : bytes) b = static_cast<std::byte>(random() & 0x3f);
+    return bytes;
+}
+
+struct packed_view : kernel::weight_view {
+    aligned_vector<std::byte> memory;
+
+    packed_view(const format::info& f, const std::byte* data, index_t rows, index_t width, const kernel::integer_products& with)
+        : kernel::weight_view{&f, data, rows, width} {
+        executor one(1);
+        memory = kernel::pack(*this, with, one);
+        integers = &with;
+        packed = memory.data();
+    }
+    packed_view(const packed_view&) = delete;
+    packed_view& operator=(const packed_view&) = delete;
+};
+
+aligned_vector<float> product(const kernel::weight_view& w, const aligned_vector<float>& x, index_t tokens, index_t threads = 1) {
+    executor run(threads);
+    aligned_vector<float> y(static_cast<std::size_t>(tokens * w.rows));
+    kernel::matmul(w, {x.data(), tokens, w.width}, {y.data(), tokens, w.rows}, run);
+    return y;
+}
+
+template <class F>
+void for_each_integer_format(F&& f) {
+    for_each_type(format::all{}, [&]<class Format>() {
+        if constexpr (is::integer_format<Format>) {
+            INFO(Format::name);
+            f.template operator()<Format>();
+        }
+    });
+}
+
+/// What activations become: sixteen under one scale, to the nearest of 255 steps.
+std::vector<double> rounded(const aligned_vector<float>& x) {
+    std::vector<double> out;
+    for (std::size_t i = 0; i < x.size(); i += 16) {
+        float largest = 0;
+        for (std::size_t j = i; j < i + 16; ++j) largest = std::max(largest, std::abs(x[j]));
+        const float scale = largest / 127.0F, inverse = largest > 0 ? 127.0F / largest : 0.0F;
+        for (std::size_t j = i; j < i + 16; ++j) out.push_back(static_cast<double>(scale) * std::nearbyint(x[j] * inverse));
+    }
+    return out;
+}
+
+} // namespace
+
+TEST_CASE("packed: a product is that of the decoded weights with the rounded activations", "[packed]") {
+    constexpr index_t rows = 37, width = 512, tokens = 23;
+    const auto x = random_floats(tokens * width, 1);
+    const auto r = rounded(x);
+    for_each_integer_format([&]<class F>() {
+        const format::info& f = format::info_of<F>();
+        const auto blocks = random_blocks(f, rows, width);
+        const packed_view w(f, blocks.data(), rows, width, *kernel::products_for(f));
+        const auto y = product(w, x, tokens);
+        std::vector<float> row(width);
+        double worst = 0; // in units of float's epsilon times the sum of magnitudes
+        for (index_t n = 0; n < rows; ++n) {
+            w.decode_row(n, row.data());
+            for (index_t t = 0; t < tokens; ++t) {
+                double sum = 0, magnitude = 0;
+                for (index_t k = 0; k < width; ++k) {
+                    const double p = static_cast<double>(row[static_cast<std::size_t>(k)]) * r[static_cast<std::size_t>(t * width + k)];
+                    sum += p;
+                    magnitude += std::abs(p);
+                }
+                const double error = std::abs(static_cast<double>(y[static_cast<std::size_t>(t * rows + n)]) - sum);
+                worst = std::max(worst, error / (magnitude * 0x1p-23));
+            }
+        }
+        // A few roundings for each 32 columns: far fewer than the 512 a float product has. A minimum cancels against its scale.
+        CHECK(worst < static_cast<double>(2 * width / 32));
+    });
+}
+
+TEST_CASE("packed: all sets of instructions give the same bits", "[packed]") {
+    constexpr index_t rows = 21, width = 256, tokens = 7;
+    const auto x = random_floats(tokens * width, 2);
+    for_each_integer_format([&]<class F>() {
+        const format::info& f = format::info_of<F>();
+        const auto blocks = random_blocks(f, rows, width);
+        const packed_view plain(f, blocks.data(), rows, width, *kernel::products_for<simd::int8_portable<8>>(f));
+        const auto expected = product(plain, x, tokens);
+        const packed_view native(f, blocks.data(), rows, width, *kernel::products_for(f)); // the portable one elsewhere
+        CHECK((product(native, x, tokens) == expected));
+#if defined(__AVX2__) && defined(__FMA__) && defined(__F16C__)
+        const packed_view avx2(f, blocks.data(), rows, width, *kernel::products_for<simd::int8_avx2>(f));
+        CHECK((product(avx2, x, tokens) == expected));
+#endif
+    });
+}
+
+// Pairs of products are added in 16 bits on AVX2, and 2 · 255 · 128 does not fit there.
+TEST_CASE("packed: the largest weights against the largest activations do not saturate", "[packed]") {
+    constexpr index_t rows = 8, width = 256;
+    for_each_integer_format([&]<class F>() {
+        const format::info& f = format::info_of<F>();
+        for (const int code : {0x00, 0xff, 0x80, 0x7f}) {
+            std::vector<std::byte> blocks(static_cast<std::size_t>(rows * f.row_bytes(width)), static_cast<std::byte>(code));
+            // halves of 0xffff are no numbers: scales are set to one where the formats have them
+            constexpr std::uint16_t one = 0x3c00;
+            const auto set = [&](index_t at) {
+                for (index_t b = 0; b < rows * width / F::length; ++b) std::memcpy(blocks.data() + b * F::bytes + at, &one, sizeof one);
+            };
+            using form = format::integer_form<F>;
+            if constexpr (form::scales == format::scale_kind::half) {
+                set(0);
+                if (form::has_minimum) set(2);
+            } else if constexpr (std::same_as<F, format::q6_k>) {
+                set(208);
+            } else if constexpr (std::same_as<F, format::q3_k>) {
+                set(108);
+            } else if constexpr (std::same_as<F, format::q2_k>) {
+                set(80), set(82);
+            } else if constexpr (std::same_as<F, format::q4_k> || std::same_as<F, format::q5_k>) {
+                set(0), set(2);
+            } else if constexpr (std::same_as<F, format::iq4_xs>) {
+                set(0);
+            } else {
+                for (index_t b = 0; b < rows * width / F::length; ++b) std::memset(blocks.data() + b * F::bytes, 0x38, F::id == 40 ? 4 : 1);
+            }
+            const packed_view plain(f, blocks.data(), rows, width, *kernel::products_for<simd::int8_portable<8>>(f));
+            const packed_view native(f, blocks.data(), rows, width, *kernel::products_for(f));
+            for (const float sign : {1.0F, -1.0F}) {
+                const aligned_vector<float> x(static_cast<std::size_t>(width), sign);
+                CHECK((product(native, x, 1) == product(plain, x, 1)));
+#if defined(__AVX2__) && defined(__FMA__) && defined(__F16C__)
+                const packed_view avx2(f, blocks.data(), rows, width, *kernel::products_for<simd::int8_avx2>(f));
+                CHECK((product(avx2, x, 1) == product(plain, x, 1)));
+#endif
+            }
+        }
+    });
+}
+
+TEST_CASE("packed: a token's result is the same beside any others and with any number of threads", "[packed]") {
+    constexpr index_t rows = 100, width = 256, most = 37;
+    const format::info& f = format::info_of<format::q4_k>();
+    const auto blocks = random_blocks(f, rows, width);
+    const packed_view w(f, blocks.data(), rows, width, *kernel::products_for(f));
+    const auto x = random_floats(most * width, 3);
+    const auto all = product(w, x, most);
+    for (const index_t tokens : {1, 2, 3, 4, 5, 15, 16, 17, 20, 33, 37}) {
+        for (const index_t threads : {1, 2, 3}) {
+            const auto some = product(w, x, tokens, threads);
+            CHECK(std::equal(some.begin(), some.end(), all.begin()));
+        }
+    }
+}
+
+TEST_CASE("packed: slices begin at strips", "[packed]") {
+    constexpr index_t rows = 96, width = 64;
+    const format::info& f = format::info_of<format::q8_0>();
+    const auto blocks = random_blocks(f, rows, width);
+    const packed_view w(f, blocks.data(), rows, width, *kernel::products_for(f));
+    const auto x = random_floats(width, 4);
+    const auto whole = product(w, x, 1), part = product(w.slice(32, 48), x, 1);
+    CHECK(std::equal(part.begin(), part.end(), whole.begin() + 32));
+}
+
+TEST_CASE("packed: rows of zeros and of one large value", "[packed]") {
+    const format::info& f = format::info_of<format::q4_0>();
+    const auto blocks = random_blocks(f, 16, 32);
+    const packed_view w(f, blocks.data(), 16, 32, *kernel::products_for(f));
+    aligned_vector<float> x(32, 0.0F);
+    for (const float v : product(w, x, 1)) CHECK(v == 0.0F);
+    x[17] = 1e30F;
+    std::vector<float> row(32);
+    const auto y = product(w, x, 1);
+    for (index_t n = 0; n < 16; ++n) {
+        w.decode_row(n, row.data());
+        CHECK(y[static_cast<std::size_t>(n)] == Approx(row[17] * 1e30F).epsilon(1e-5));
+    }
+}
+
+TEST_CASE("packed: memory is at most a tenth more than the file's", "[packed]") {
+    for_each_integer_format([&]<class F>() {
+        const auto& f = format::info_of<F>();
+        const auto& products = *kernel::products_for(f);
+        CHECK(static_cast<double>(products.strip_bytes(2560)) <= 1.1 * static_cast<double>(products.rows * f.row_bytes(2560)));
+    });
+}
