@@ -9,7 +9,6 @@ build_fuzz
 failed=0
 while read -r name longest _; do
     case " ${*:-$name} " in *" $name "*) ;; *) continue ;; esac
-    mkdir -p $build/corpus/"$name"
     run_target "$name" "$longest" "$executions" 0 $build/corpus/"$name" || failed=1
 done <tests/fuzz/targets
 exit $failed

@@ -1,5 +1,4 @@
-// libFuzzer's entry to one target, LOUPE_FUZZ_TARGET: runs it, lets nothing but loupe::error pass, watches memory, and writes other
-// numbers.
+// libFuzzer's entry: `fuzz TARGET ...` runs one target, lets nothing but loupe::error pass, watches memory, and writes other numbers.
 #include "fuzz.hpp"
 
 #include <loupe/core/error.hpp>
@@ -11,14 +10,32 @@
 #include <iterator>
 #include <random>
 #include <string>
+#include <string_view>
 
 #include <sanitizer/allocator_interface.h>
 
 namespace {
 
-// Bytes on the heap at one time: at most LOUPE_FUZZ_MEMORY for every byte of the input, and a fixed part for tables (of 1024 blocks),
-// streams and messages.
-constexpr std::ptrdiff_t most_times = LOUPE_FUZZ_MEMORY, fixed_part = 64 * 1024;
+// Bytes on the heap at one time: at most `times` for every byte of the input (files are read into trees; a text is cut into parts of 40
+// bytes), and a fixed part for tables (of 1024 blocks), streams and messages.
+constexpr std::ptrdiff_t fixed_part = 64 * 1024;
+
+struct target {
+    const char* name;
+    void (*run)(std::string_view input);
+    std::ptrdiff_t times = 32;
+};
+constexpr target targets[] = {{"blocks", fuzz::blocks},
+                              {"checkpoint", fuzz::checkpoint},
+                              {"config", fuzz::config},
+                              {"gguf", fuzz::gguf},
+                              {"npy", fuzz::npy},
+                              {"safetensors", fuzz::safetensors},
+                              {"tasks", fuzz::tasks},
+                              {"text", fuzz::text, 256},
+                              {"tokenizer", fuzz::tokenizer},
+                              {"vocabulary", fuzz::vocabulary}};
+const target* chosen = nullptr;
 
 std::ptrdiff_t live = 0, peak = 0;
 std::ptrdiff_t most_seen = 0;
@@ -31,18 +48,27 @@ void released(const volatile void* block) {
 void check_memory(std::ptrdiff_t bytes, std::size_t size) {
     const auto input = static_cast<std::ptrdiff_t>(size);
     most_seen = std::max(most_seen, bytes);
-    if (bytes <= fixed_part + most_times * input) return;
-    std::fprintf(stderr, "memory: expected at most %td bytes for an input of %td, found %td\n", fixed_part + most_times * input, input,
-                 bytes);
+    const std::ptrdiff_t most = fixed_part + chosen->times * input;
+    if (bytes <= most) return;
+    std::fprintf(stderr, "memory: expected at most %td bytes for an input of %td, found %td\n", most, input, bytes);
     std::abort();
 }
 
 } // namespace
 
-extern "C" int LLVMFuzzerInitialize(int*, char***) {
+extern "C" int LLVMFuzzerInitialize(int* argc, char*** argv) {
+    if (*argc > 1)
+        for (const target& t : targets)
+            if (std::strcmp(t.name, (*argv)[1]) == 0) chosen = &t;
+    if (chosen == nullptr) {
+        std::fprintf(stderr, "fuzz: expected a target's name first, found %s\n", *argc > 1 ? (*argv)[1] : "nothing");
+        std::exit(1);
+    }
+    std::copy(*argv + 2, *argv + *argc, *argv + 1); // libFuzzer need not know
+    --*argc;
     fuzz::folder();
     try { // what is made once is made here
-        fuzz::LOUPE_FUZZ_TARGET({});
+        chosen->run({});
     } catch (const loupe::error&) {
     }
     __sanitizer_install_malloc_and_free_hooks(allocated, released);
@@ -53,7 +79,7 @@ extern "C" int LLVMFuzzerInitialize(int*, char***) {
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
     const std::ptrdiff_t before = peak = live;
     try {
-        fuzz::LOUPE_FUZZ_TARGET({reinterpret_cast<const char*>(data), size});
+        chosen->run({reinterpret_cast<const char*>(data), size});
     } catch (const loupe::error& e) {
         fuzz::require(*e.what() != '\0', "an error has a message");
         if (std::getenv("LOUPE_FUZZ_MESSAGES") != nullptr) std::fprintf(stderr, "refused: %s\n", e.what());
