@@ -9,6 +9,7 @@
 
 #include <fstream>
 
+#include <sys/stat.h>
 #include <unistd.h>
 
 using namespace loupe;
@@ -304,6 +305,25 @@ TEST_CASE("config: what is no config is refused", "[config]") {
     CHECK(refusal("{\"a\":" + std::string(200000, '[')) != "");
     CHECK(refusal("{\"a\":" + std::string(100, '[') + std::string(100, ']') + "}") != "");
     CHECK_THROWS_AS(io::dimensions_from_config("/nowhere/at/all"), error);
+}
+
+TEST_CASE("config: a folder or a pipe in place of the file is refused, and not waited for", "[config]") {
+    const temporary_folder folder;
+    const auto path = folder.path() / "config.json";
+    const auto refused = [&] {
+        try {
+            static_cast<void>(io::dimensions_from_config(folder.path()));
+        } catch (const error& e) {
+            return std::string(e.what());
+        }
+        return std::string();
+    };
+    CHECK(contains(refused(), "expected a config.json"));
+    std::filesystem::create_directory(path);
+    CHECK(contains(refused(), "found a folder"));
+    std::filesystem::remove(path);
+    REQUIRE(::mkfifo(path.c_str(), 0600) == 0);
+    CHECK(contains(refused(), "a device or a pipe"));
 }
 
 TEST_CASE("config: placeholders are those of the outer object", "[config]") {

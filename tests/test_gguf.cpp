@@ -304,6 +304,23 @@ TEST_CASE("tensor offsets: misaligned, past the end and overflowing ones are ref
     CHECK(has(refusal([](parts& p) { p.offset = 0xffffffffffffffe0U; }), "tensor 'w': expected an offset"));
 }
 
+TEST_CASE("tensors that share bytes are refused, whatever their order; holes are not", "[gguf]") {
+    const auto two = [](std::uint64_t first, std::uint64_t second) { // 64 bytes each
+        bytes b;
+        b.raw("GGUF").u32(3).u64(2).u64(0);
+        b.string("a").u32(1).u64(16).u32(0).u64(first);
+        b.string("b").u32(1).u64(16).u32(0).u64(second);
+        b.text.resize(96 + 256 + 64);
+        return refusal(b.text);
+    };
+    CHECK(two(0, 64).empty());
+    CHECK(two(64, 0).empty());
+    CHECK(two(0, 128).empty());
+    CHECK(has(two(0, 0), "expected data of its own"));
+    CHECK(has(two(0, 32), "tensor 'b': expected data of its own, found those of tensor 'a'"));
+    CHECK(has(two(32, 0), "tensor 'a': expected data of its own, found those of tensor 'b'"));
+}
+
 TEST_CASE("a repeated tensor name is refused", "[gguf]") {
     bytes b;
     b.raw("GGUF").u32(3).u64(2).u64(0);

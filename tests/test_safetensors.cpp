@@ -210,6 +210,8 @@ TEST_CASE("shards: tensors come from the files the index names", "[safetensors]"
     CHECK(has(message_of(dir.path), "tensor 'b': expected in " + (dir / "one.safetensors").string()));
     index("{\"a\":\"three.safetensors\"}");
     CHECK(has(message_of(dir.path), "tensor 'a': its file is missing: " + (dir / "three.safetensors").string()));
+    index("{\"a\":\"" + std::string(300, 'x') + "\"}"); // longer than any file's name may be
+    CHECK(has(message_of(dir.path), "tensor 'a': its file is missing"));
     for (const std::string bad : {"../one.safetensors", "/etc/passwd", "a\\\\b", "..", ".", "", "a\\u0000b"}) {
         index("{\"a\":\"" + bad + "\"}");
         CHECK(has(message_of(dir.path), "tensor 'a': expected the name of a file in the same folder"));

@@ -6,6 +6,7 @@
 #include <loupe/lab/tasks.hpp>
 
 #include <cstdio>
+#include <ctime>
 #include <filesystem>
 #include <fstream>
 #include <string>
@@ -138,6 +139,21 @@ TEST_CASE("tokens are given to the spans they lie in", "[tasks]") {
         CHECK(has(e.what(), "file:2: no token lies within span 1 [5, 10)"));
     }
     CHECK_THROWS_AS(span_of_tokens(t, {}), error);
+}
+
+TEST_CASE("many tokens and many spans meet in n log n", "[tasks]") {
+    constexpr index_t count = 100'000;
+    task t{"k", std::string(2 * count, 'a'), {}, "file:1"};
+    ranges tokens;
+    for (index_t i = 0; i < count; ++i) {
+        t.spans.emplace_back(2 * i, 2 * i + 2);
+        tokens.emplace_back(2 * i, 2 * i + 2);
+    }
+    const std::clock_t start = std::clock();
+    const std::vector<index_t> spans = span_of_tokens(t, tokens);
+    CHECK(std::clock() - start < CLOCKS_PER_SEC); // one by one it would be 5 thousand million steps
+    CHECK(spans.front() == 0);
+    CHECK(spans.back() == count - 1);
 }
 
 TEST_CASE("progress counts from several threads and says where it ended", "[progress]") {

@@ -15,6 +15,8 @@
 #include <string_view>
 #include <vector>
 
+#include <sys/stat.h>
+
 using loupe::index_t;
 using loupe::token_id;
 using namespace loupe::io;
@@ -273,6 +275,20 @@ TEST_CASE("tokenizer.json: broken, deep and binary JSON are errors, not crashes"
     CHECK_THROWS_AS(tokenizer::from_folder(folder.path() / "nothing"), loupe::error);
     folder.write("tokenizer.json", "x");
     CHECK_THROWS_AS(tokenizer::from_folder(folder.path() / "tokenizer.json"), loupe::error);
+}
+
+TEST_CASE("tokenizer.json and the files beside it: a folder or a pipe in their place is an error", "[tokenizer]") {
+    for (const char* name : {"tokenizer.json", "tokenizer_config.json", "generation_config.json"}) {
+        INFO(name);
+        const scratch_folder folder;
+        folder.write("tokenizer.json", base().dump());
+        std::filesystem::remove(folder.path() / name);
+        std::filesystem::create_directory(folder.path() / name);
+        CHECK_THROWS_AS(tokenizer::from_folder(folder.path()), loupe::error);
+        std::filesystem::remove(folder.path() / name);
+        REQUIRE(::mkfifo((folder.path() / name).c_str(), 0600) == 0);
+        CHECK_THROWS_AS(tokenizer::from_folder(folder.path()), loupe::error);
+    }
 }
 
 TEST_CASE("GGUF keys: the vocabulary of either model", "[tokenizer]") {

@@ -3,12 +3,14 @@
 #include <loupe/io/tokenizer.hpp>
 
 #include <algorithm>
+#include <ctime>
 #include <functional>
 #include <map>
 #include <optional>
 #include <random>
 #include <set>
 #include <string>
+#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -51,6 +53,16 @@ std::vector<node> slow_merge(const std::string& text,
         nodes[best->second] = made;
         nodes.erase(nodes.begin() + static_cast<std::ptrdiff_t>(best->second) + 1);
     }
+}
+
+/// Whether there is no tokenizer of this vocabulary, for a reason that says `part`.
+bool refused(const vocabulary& v, const std::string& part) {
+    try {
+        static_cast<void>(tokenizer(v));
+    } catch (const loupe::error& e) {
+        return std::string(e.what()).find(part) != std::string::npos;
+    }
+    return false;
 }
 
 token_id add(vocabulary& v, const std::string& text, token_kind kind = token_kind::normal, float score = 0) {
@@ -284,6 +296,73 @@ TEST_CASE("tokenizer: runs of newlines that are user-defined tokens give the lon
     const tokenizer t(v);
     CHECK(t.encode(std::string(33, '\n')) == std::vector<token_id>{one + 30, one + 1});
     CHECK(t.encode(std::string(31 * 5000, '\n')) == std::vector<token_id>(5000, one + 30));
+}
+
+TEST_CASE("tokenizer: a control token given a hundred thousand times is looked for once", "[tokenizer]") {
+    vocabulary v;
+    const token_id first = add(v, "<eos>", token_kind::control);
+    for (int i = 0; i < 100'000; ++i) add(v, "<eos>", token_kind::control);
+    const tokenizer t(v);
+    CHECK(t.ends().size() == 100'001);
+    std::string text;
+    for (int i = 0; i < 50'000; ++i) text += "<eos>";
+    const std::clock_t start = std::clock();
+    CHECK(t.encode(text) == std::vector<token_id>(50'000, first));
+    CHECK(std::clock() - start < CLOCKS_PER_SEC); // one by one it would be five thousand million steps
+}
+
+TEST_CASE("tokenizer: special tokens have a length that may be tried at every byte of a text", "[tokenizer]") {
+    for (const token_kind kind : {token_kind::control, token_kind::unknown, token_kind::user_defined}) {
+        vocabulary v;
+        add(v, std::string(1024, 'a'), kind);
+        CHECK_NOTHROW(tokenizer(v));
+        add(v, std::string(1025, 'a'), kind);
+        CHECK(refused(v, "token 1: expected a special token of at most 1024 bytes, found 1025"));
+    }
+}
+
+TEST_CASE("tokenizer: texts that were chosen to share a bucket are refused, others are not", "[tokenizer]") {
+    constexpr std::size_t count = 2000;
+    std::unordered_map<std::string_view, token_id> like_the_tokenizers;
+    like_the_tokenizers.reserve(count);
+    vocabulary v;
+    std::vector<std::string> alike;
+    for (int i = 0; alike.size() < 101; ++i) {
+        const std::string text = std::to_string(i);
+        if (like_the_tokenizers.bucket(text) == 0)
+            alike.push_back(text);
+        else if (v.texts.size() < count - 101)
+            add(v, text);
+    }
+    const vocabulary harmless = v;
+    for (const std::string& text : alike) add(v, text);
+    REQUIRE(v.texts.size() == count);
+    CHECK(refused(v, "expected texts that a hash tells apart"));
+    CHECK_NOTHROW(tokenizer(harmless));
+}
+
+TEST_CASE("tokenizer: merges that were chosen to share a place are refused, and are never searched for long", "[tokenizer]") {
+    // The table's hash, to be hostile with. 1500 merges lie in 4096 places.
+    const auto place = [](std::uint64_t left, std::uint64_t right) {
+        const std::uint64_t k = left << 32 | right, h = (k ^ k >> 31) * 0x9E3779B97F4A7C15U;
+        return (h ^ h >> 29) & 4095U;
+    };
+    constexpr token_id parts = 3000;
+    constexpr std::size_t merges = 1500;
+    const auto made = [&](auto&& wanted) {
+        vocabulary v;
+        for (token_id i = 0; i < parts; ++i) add(v, "<" + std::to_string(i));
+        for (token_id a = 0; a < parts && v.merges.size() < merges; ++a)
+            for (token_id b = 0; b < parts && v.merges.size() < merges; ++b)
+                if (wanted(place(static_cast<std::uint64_t>(a), static_cast<std::uint64_t>(b)))) {
+                    v.merges.emplace_back(v.texts[static_cast<std::size_t>(a)], v.texts[static_cast<std::size_t>(b)]);
+                    add(v, v.merges.back().first + v.merges.back().second);
+                }
+        REQUIRE(v.merges.size() == merges);
+        return v;
+    };
+    CHECK(refused(made([](std::uint64_t at) { return at == 17; }), "merge 1001: expected pairs that a hash tells apart"));
+    CHECK_NOTHROW(tokenizer(made([](std::uint64_t) { return true; })));
 }
 
 TEST_CASE("tokenizer: equal texts: the ordinary piece counts in merges, and is not cut out as user-defined", "[tokenizer]") {

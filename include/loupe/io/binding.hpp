@@ -4,6 +4,7 @@
 #include <loupe/core/error.hpp>
 #include <loupe/core/executor.hpp>
 #include <loupe/format/floats.hpp>
+#include <loupe/io/mapped_file.hpp>
 #include <loupe/io/tensor.hpp>
 #include <loupe/layer/weights.hpp>
 #include <loupe/model/dimensions.hpp>
@@ -141,7 +142,7 @@ class binder {
         for (const auto& [name, t] : left_) {
             bool foreign = false;
             for (const std::string& prefix : names_.foreign) foreign = foreign || name.starts_with(prefix);
-            if (!foreign && ++count <= 5) extra += (extra.empty() ? "" : ", ") + name;
+            if (!foreign && ++count <= 5) extra += (extra.empty() ? "" : ", ") + name_text(name);
         }
         if (count > 0)
             throw error(fmt::format("{}: {} tensor{} that this model has no use for: {}{}", file_, count, count == 1 ? "" : "s", extra,

@@ -39,7 +39,7 @@ inline checkpoint open(const std::filesystem::path& path, executor& threads) {
     checkpoint c;
     c.path = path.string();
     std::error_code ignored;
-    if (!std::filesystem::exists(path, ignored))
+    if (!detail::is_there(path))
         throw error(fmt::format("{}: expected a .gguf file or a folder with config.json, found nothing there", c.path));
     if (std::filesystem::is_directory(path, ignored)) {
         c.sizes = dimensions_from_config(path);
@@ -55,7 +55,7 @@ inline checkpoint open(const std::filesystem::path& path, executor& threads) {
             throw error(fmt::format(
                 "{}: expected a tensor model.embed_tokens.weight or model.language_model.embed_tokens.weight, found neither", c.path));
         c.weights = bind_weights(file.tensors(), c.path, safetensors_names(prefix, c.sizes.family == "gemma3"), c.sizes, threads);
-        if (std::filesystem::exists(path / "tokenizer.json", ignored)) c.tokenizer = tokenizer::from_folder(path);
+        if (detail::is_there(path / "tokenizer.json")) c.tokenizer = tokenizer::from_folder(path);
     } else {
         const auto file = gguf::open(path);
         c.sizes = dimensions_from_gguf(file);

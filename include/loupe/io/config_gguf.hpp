@@ -83,7 +83,8 @@ inline dimensions dimensions_from_gguf(const gguf& file) {
     const std::string* architecture = file.text("general.architecture");
     if (architecture == nullptr) throw error(fmt::format("{}: expected a key general.architecture, found none", file.path));
     if (*architecture != "gemma4" && *architecture != "gemma3") {
-        throw error(fmt::format("{}: general.architecture: expected gemma4 or gemma3, found {}", file.path, *architecture));
+        throw error(
+            fmt::format("{}: general.architecture: expected gemma4 or gemma3, found {}", file.path, detail::name_text(*architecture)));
     }
     const bool gemma4 = *architecture == "gemma4";
     const detail::gguf_keys k(file, *architecture);
@@ -158,7 +159,8 @@ inline dimensions dimensions_from_gguf(const gguf& file) {
         d.images_see_themselves = d.value_from_key;
     } else {
         if (const auto* type = k.text("rope.scaling.type"); type != nullptr && *type != "none") {
-            if (*type != "linear") throw error(fmt::format("{}: gemma3.rope.scaling.type: expected linear, found {}", file.path, *type));
+            if (*type != "linear")
+                throw error(fmt::format("{}: gemma3.rope.scaling.type: expected linear, found {}", file.path, detail::name_text(*type)));
             d.rope_full.factor = k.number("rope.scaling.factor", 1);
         }
         // 27B scales by width / heads, all others by the head width; no key says so, the number of blocks does.

@@ -2,14 +2,13 @@
 #pragma once
 
 #include <loupe/core/error.hpp>
+#include <loupe/io/json.hpp>
 #include <loupe/model/check.hpp>
 #include <loupe/model/dimensions.hpp>
 
 #include <cmath>
 #include <filesystem>
-#include <fstream>
 #include <initializer_list>
-#include <iterator>
 #include <optional>
 #include <string>
 
@@ -109,7 +108,7 @@ inline rope_sizes rope_from_config(const std::optional<config_fields>& entry, ro
     if (!entry) return sizes;
     const std::string type = entry->text("rope_type", entry->text("type", "default"));
     if (type != "default" && type != "proportional" && type != "linear") {
-        throw error(fmt::format("{}: rope_type: expected default, proportional or linear, found {}", entry->file(), type));
+        throw error(fmt::format("{}: rope_type: expected default, proportional or linear, found {}", entry->file(), name_text(type)));
     }
     sizes.theta = entry->number("rope_theta", sizes.theta);
     sizes.factor = type == "default" ? 1.0 : entry->number("factor", 1.0);
@@ -213,18 +212,8 @@ inline dimensions gemma3_from_config(const config_fields& c) {
 /// Reads folder/config.json. Errors name the file and the field.
 inline dimensions dimensions_from_config(const std::filesystem::path& folder) {
     const auto path = folder / "config.json";
-    std::ifstream in(path, std::ios::binary);
-    if (!in) throw error(fmt::format("{}: expected a config.json beside the weights, found none that can be read", folder.string()));
-    const std::string text{std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>()};
-    nlohmann::json json;
-    try {
-        json = nlohmann::json::parse(text, [&](int depth, nlohmann::json::parse_event_t, nlohmann::json&) {
-            if (depth > 64) throw error(fmt::format("{}: expected at most 64 levels of nesting", path.string()));
-            return true;
-        });
-    } catch (const nlohmann::json::exception& e) {
-        throw error(fmt::format("{}: not JSON: {}", path.string(), e.what()));
-    }
+    if (!detail::is_there(path)) throw error(fmt::format("{}: expected a config.json beside the weights, found none", folder.string()));
+    const nlohmann::json json = detail::read_json(path);
     const detail::config_fields outer(json, path.string());
     const std::string type = outer.text("model_type", "");
     const auto nested = outer.object("text_config");
@@ -235,8 +224,8 @@ inline dimensions dimensions_from_config(const std::filesystem::path& folder) {
     } else if (type == "gemma3" || type == "gemma3_text") {
         d = detail::gemma3_from_config(inner);
     } else {
-        throw error(fmt::format("{}: model_type: expected gemma4, gemma4_text, gemma4_unified, gemma3 or gemma3_text, found \"{}\"",
-                                path.string(), type));
+        throw error(fmt::format("{}: model_type: expected gemma4, gemma4_text, gemma4_unified, gemma3 or gemma3_text, found {}",
+                                path.string(), detail::name_text(type)));
     }
     if (nested) {
         for (const char* name : {"image_token_id", "audio_token_id", "video_token_id"}) {

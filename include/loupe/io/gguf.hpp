@@ -6,7 +6,9 @@
 #include <loupe/io/mapped_file.hpp>
 #include <loupe/io/tensor.hpp>
 
+#include <algorithm>
 #include <cstring>
+#include <deque>
 #include <filesystem>
 #include <limits>
 #include <map>
@@ -136,7 +138,8 @@ class gguf_cursor {
 /// An opened GGUF file: its keys, and its tensors where they lie in the file.
 ///
 /// Everything is checked by open(); what it returns points into the file and nowhere else. Numbers are found whatever integer type
-/// a converter chose for them. Overlapping tensors, holes between them and a missing padding behind the last one are accepted.
+/// a converter chose for them. Holes between tensors and a missing padding behind the last one are accepted; tensors that overlap are not:
+/// whoever reads or copies all of them does work in proportion to the file.
 class gguf {
     // Numbers stay in the file; texts are copied.
     struct value {
@@ -149,7 +152,7 @@ class gguf {
         std::vector<std::string> texts;
     };
 
-    std::vector<value> values_;
+    std::deque<value> values_;
     std::map<std::string, std::size_t, std::less<>> index_; // ordered: no file can make it slow by colliding keys
     std::vector<tensor> tensors_;
     std::map<std::string, std::size_t, std::less<>> tensor_index_;
@@ -280,14 +283,14 @@ class gguf {
     }
 
     struct placed {
-        tensor t;
-        index_t offset, where;
+        std::size_t tensor;    // its number in tensors_
+        index_t offset, where; // in the data; of the offset itself
     };
 
-    static placed read_tensor(detail::gguf_cursor& in, const std::string& path) {
+    // Appends a tensor that has no data yet.
+    placed read_tensor(detail::gguf_cursor& in) {
         const index_t start = in.position();
-        placed p{{}, 0, start};
-        tensor& t = p.t;
+        tensor& t = tensors_.emplace_back();
         t.name = in.string(longest_name, "a tensor's name");
         if (t.name.empty()) in.fail(start, "expected a tensor's name, found an empty one");
         const auto refuse = [&](index_t where, const std::string& what) {
@@ -327,10 +330,8 @@ class gguf {
         const auto offset = in.read<std::uint64_t>("a tensor's offset");
         if (offset > static_cast<std::uint64_t>(std::numeric_limits<index_t>::max()))
             refuse(where, fmt::format("expected an offset in the file, found {}", offset));
-        p.offset = static_cast<index_t>(offset);
-        p.where = where;
         t.file = path;
-        return p;
+        return {tensors_.size() - 1, static_cast<index_t>(offset), where};
     }
 
     // The name of part `number` (from 0) beside `first`, which ends in -00001-of-0000N.gguf; empty if a name does not end so.
@@ -370,26 +371,36 @@ class gguf {
                 result.key_error(v->key, fmt::format("expected a power of two from 8 to 2^31, found {}", alignment));
         }
 
-        std::vector<placed> found;
-        for (std::uint64_t i = 0; i < tensor_count; ++i) found.push_back(read_tensor(in, result.path));
+        std::vector<placed> places;
+        places.reserve(tensor_count);
+        result.tensors_.reserve(tensor_count);
+        for (std::uint64_t i = 0; i < tensor_count; ++i) places.push_back(result.read_tensor(in));
         const index_t data_start = (in.position() + alignment - 1) / alignment * alignment;
-        for (placed& p : found) {
-            tensor& t = p.t;
-            const auto refuse = [&](const std::string& what) {
-                in.fail(p.where, fmt::format("tensor {}: {}", detail::name_text(t.name), what));
-            };
+        for (const placed& p : places) {
+            tensor& t = result.tensors_[p.tensor];
             if (p.offset % alignment != 0)
-                refuse(fmt::format("expected an offset that is a multiple of {}, found {}", alignment, p.offset));
+                result.refuse(in, p, fmt::format("expected an offset that is a multiple of {}, found {}", alignment, p.offset));
             const index_t room = file.size() - data_start;
             if (room < t.bytes || p.offset > room - t.bytes)
-                refuse(fmt::format("expected {} bytes at offset {} of the data at byte {}, found a file of {} bytes", t.bytes, p.offset,
-                                   data_start, file.size()));
-            if (result.tensor_index_.contains(t.name)) refuse("found a second time");
+                result.refuse(in, p,
+                              fmt::format("expected {} bytes at offset {} of the data at byte {}, found a file of {} bytes", t.bytes,
+                                          p.offset, data_start, file.size()));
+            if (!result.tensor_index_.emplace(t.name, p.tensor).second) result.refuse(in, p, "found a second time");
             t.data = file.data() + data_start + p.offset;
             t.owner = file.owner();
-            result.add(std::move(t));
+        }
+        std::sort(places.begin(), places.end(), [](const placed& a, const placed& b) { return a.offset < b.offset; });
+        for (std::size_t i = 1; i < places.size(); ++i) {
+            const tensor& before = result.tensors_[places[i - 1].tensor];
+            if (places[i].offset - places[i - 1].offset < before.bytes)
+                result.refuse(in, places[i],
+                              fmt::format("expected data of its own, found those of tensor {}", detail::name_text(before.name)));
         }
         return result;
+    }
+
+    [[noreturn]] void refuse(const detail::gguf_cursor& in, const placed& p, const std::string& what) const {
+        in.fail(p.where, fmt::format("tensor {}: {}", detail::name_text(tensors_[p.tensor].name), what));
     }
 
     void add(tensor&& t) {
@@ -430,7 +441,7 @@ class gguf {
                 throw error(fmt::format(
                     "{}: this is part 1 of {}, but its name does not end in -00001-of-{:05}.gguf, so the other parts cannot be found",
                     result.path, count, count));
-            if (!std::filesystem::exists(next))
+            if (!detail::is_there(next))
                 throw error(fmt::format("{}: part {} of {} is missing: {}", result.path, i + 1, count, next.string()));
             gguf part = open_part(next);
             if (const index_t n = part.split_integer("split.no", 0); n != i)

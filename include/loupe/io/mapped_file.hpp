@@ -41,6 +41,12 @@ inline std::string name_text(std::string_view name) {
 
 inline std::string reason(int code) { return std::generic_category().message(code); }
 
+/// Whether there is a file or folder of this name. Where that cannot be answered (a name out of a file may be too long), there is none.
+inline bool is_there(const std::filesystem::path& path) {
+    std::error_code ignored;
+    return std::filesystem::exists(path, ignored);
+}
+
 struct descriptor {
     int value;
     explicit descriptor(int v) : value(v) {}

@@ -301,7 +301,7 @@ class safetensors {
             auto opened = shards.find(shard);
             if (opened == shards.end()) {
                 const auto shard_path = index_path.parent_path() / shard;
-                if (!std::filesystem::exists(shard_path))
+                if (!detail::is_there(shard_path))
                     throw error(fmt::format("{}: tensor {}: its file is missing: {}", index_path.string(), detail::name_text(name),
                                             shard_path.string()));
                 opened = shards.emplace(shard, open_file(shard_path)).first;
@@ -326,9 +326,9 @@ class safetensors {
         std::error_code ignored;
         if (std::filesystem::is_directory(given, ignored)) {
             const auto single = given / "model.safetensors", index = given / "model.safetensors.index.json";
-            if (std::filesystem::exists(single, ignored))
+            if (detail::is_there(single))
                 result = open_file(single);
-            else if (std::filesystem::exists(index, ignored))
+            else if (detail::is_there(index))
                 result = open_sharded(index);
             else
                 throw error(fmt::format("{}: expected model.safetensors or model.safetensors.index.json in this folder, found neither",

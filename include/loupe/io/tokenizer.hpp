@@ -15,10 +15,8 @@
 #include <cmath>
 #include <cstdint>
 #include <filesystem>
-#include <fstream>
 #include <functional>
 #include <initializer_list>
-#include <iterator>
 #include <limits>
 #include <map>
 #include <memory>
@@ -135,20 +133,24 @@ class merge_table {
         while (size < count * 2) size *= 2;
         slots_.assign(size, {});
     }
-    /// The first entry of a pair stays. Space for it must be reserved.
-    void insert(token_id left, token_id right, merge_choice choice) {
-        slot& s = slots_[place(key(left, right))];
-        if (s.key == empty) s = {key(left, right), choice};
+    /// The first entry of a pair stays. Space for it must be reserved. False if more than `most_steps` others are in its way, which no
+    /// accident does (half a million pairs: about 70): then the pairs were chosen to make every search long.
+    bool insert(token_id left, token_id right, merge_choice choice) {
+        const std::size_t at = place(key(left, right));
+        if (at == nowhere) return false;
+        if (slots_[at].key == empty) slots_[at] = {key(left, right), choice};
+        return true;
     }
     std::optional<merge_choice> find(token_id left, token_id right) const {
         if (slots_.empty() || left < 0 || right < 0) return std::nullopt;
-        const slot& s = slots_[place(key(left, right))];
-        if (s.key == empty) return std::nullopt;
-        return s.choice;
+        const std::size_t at = place(key(left, right));
+        if (at == nowhere || slots_[at].key == empty) return std::nullopt;
+        return slots_[at].choice;
     }
 
   private:
     static constexpr std::uint64_t empty = ~std::uint64_t{0}; // symbols are not negative
+    static constexpr std::size_t most_steps = 1000, nowhere = ~std::size_t{0};
     struct slot {
         std::uint64_t key = empty;
         merge_choice choice{};
@@ -156,11 +158,13 @@ class merge_table {
     static std::uint64_t key(token_id left, token_id right) {
         return static_cast<std::uint64_t>(static_cast<std::uint32_t>(left)) << 32 | static_cast<std::uint32_t>(right);
     }
+    /// Where a key is, or the empty slot where it would be.
     std::size_t place(std::uint64_t k) const {
-        std::uint64_t h = (k ^ k >> 31) * 0x9E3779B97F4A7C15U;
-        std::size_t i = static_cast<std::size_t>(h ^ h >> 29) & (slots_.size() - 1);
-        while (slots_[i].key != empty && slots_[i].key != k) i = (i + 1) & (slots_.size() - 1);
-        return i;
+        const std::uint64_t h = (k ^ k >> 31) * 0x9E3779B97F4A7C15U;
+        std::size_t i = static_cast<std::size_t>(h ^ h >> 29);
+        for (std::size_t step = 0; step <= most_steps; ++step, ++i)
+            if (const std::size_t at = i & (slots_.size() - 1); slots_[at].key == empty || slots_[at].key == k) return at;
+        return nowhere;
     }
     std::vector<slot> slots_;
 };
@@ -232,7 +236,8 @@ class tokenizer {
         index_t begin, end;
         token_id id;
     };
-    struct scratch { // memory that the runs of a text share
+    static constexpr std::size_t longest_special = 1024; // bytes
+    struct scratch {                                     // memory that the runs of a text share
         std::string text;
         std::vector<merge_part> parts;
         std::vector<detail::merge_candidate> heap;
@@ -332,9 +337,6 @@ inline tokenizer::tokenizer(vocabulary v) {
     const bool has_eos = find("<eos>").has_value();
     for (const token_id id : v.ends)
         if (!(has_eos && text(range(id, "id of eos")) == "</s>")) ends_.push_back(range(id, "id of eos"));
-    for (const special& s : specials_)
-        for (const std::string_view t : {"<eos>", "<turn|>", "<end_of_turn>", "<|tool_response>"})
-            if (s.text == t) ends_.push_back(s.id);
     std::sort(ends_.begin(), ends_.end());
     ends_.erase(std::unique(ends_.begin(), ends_.end()), ends_.end());
     for (const token_id id : v.suppressed) suppressed_.push_back(range(id, "id of suppressed token"));
@@ -347,7 +349,10 @@ inline void tokenizer::index_texts(const vocabulary&) {
     pieces_.reserve(texts.size());
     const auto plain = [](token_kind k) { return k == token_kind::normal || k == token_kind::undefined; };
     const auto add = [&](std::size_t i) {
-        if (!texts[i].empty()) pieces_.emplace(texts[i], static_cast<token_id>(i));
+        if (texts[i].empty() || !pieces_.emplace(texts[i], static_cast<token_id>(i)).second) return;
+        // As many as half a dozen share a bucket by accident.
+        if (pieces_.bucket_size(pieces_.bucket(texts[i])) > 100)
+            throw error(fmt::format("{}: token {}: expected texts that a hash tells apart, found too many alike", source_, i));
     };
     for (std::size_t i = 0; i < texts.size(); ++i) // of equal texts the ordinary piece counts, then the lowest id
         if (plain(kinds_[i])) add(i);
@@ -395,7 +400,8 @@ inline void tokenizer::index_merges(const vocabulary& v) {
         const auto result = pieces_.find(both);
         if (left.empty() || right.empty() || result == pieces_.end()) continue;
         const token_id a = symbol(left), b = symbol(right);
-        if (a >= 0 && b >= 0) merges_.insert(a, b, {static_cast<std::uint32_t>(i), result->second});
+        if (a >= 0 && b >= 0 && !merges_.insert(a, b, {static_cast<std::uint32_t>(i), result->second}))
+            throw error(fmt::format("{}: merge {}: expected pairs that a hash tells apart, found too many alike", source_, i));
     }
     for (const auto& [c, id] : characters_)
         if (c < 128) ascii_[c] = id;
@@ -425,12 +431,23 @@ inline void tokenizer::index_specials() {
         const token_kind kind = kinds_[i];
         const auto id = static_cast<token_id>(i);
         if (text.empty()) continue;
+        const bool looked_for = kind == token_kind::control || kind == token_kind::unknown || kind == token_kind::user_defined;
+        if (looked_for && text.size() > longest_special) // they are tried at every byte of a text
+            throw error(fmt::format("{}: token {}: expected a special token of at most {} bytes, found {}", source_, i, longest_special,
+                                    text.size()));
         if (kind == token_kind::control || kind == token_kind::unknown) specials_.push_back({text, id, false});
         // Where an ordinary piece has the same text, the merges decide.
         if (kind == token_kind::user_defined && pieces_.at(text) == id) specials_.push_back({text, id, true});
     }
     std::sort(specials_.begin(), specials_.end(),
               [](const special& a, const special& b) { return a.text != b.text ? a.text < b.text : a.id < b.id; });
+    for (const special& s : specials_)
+        for (const std::string_view t : {"<eos>", "<turn|>", "<end_of_turn>", "<|tool_response>"})
+            if (s.text == t) ends_.push_back(s.id);
+    // Of neighbours with the same text only the first is ever found.
+    specials_.erase(std::unique(specials_.begin(), specials_.end(),
+                                [](const special& a, const special& b) { return a.text == b.text && a.always == b.always; }),
+                    specials_.end());
     std::size_t i = 0;
     for (std::size_t byte = 0; byte < 256; ++byte) {
         specials_from_[byte] = i;

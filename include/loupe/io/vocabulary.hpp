@@ -4,6 +4,7 @@
 #include <loupe/core/error.hpp>
 #include <loupe/core/types.hpp>
 #include <loupe/io/gguf.hpp>
+#include <loupe/io/json.hpp>
 #include <loupe/io/utf8.hpp>
 
 #include <fmt/core.h>
@@ -14,10 +15,8 @@
 #include <cmath>
 #include <cstdint>
 #include <filesystem>
-#include <fstream>
 #include <functional>
 #include <initializer_list>
-#include <iterator>
 #include <limits>
 #include <map>
 #include <memory>
@@ -160,39 +159,6 @@ vocabulary read_gguf_vocabulary(const File& file, std::string source) {
     return v;
 }
 
-/// A JSON file. Errors: unreadable, malformed, nested deeper than 64 (a parser's destructor would use up the stack).
-inline nlohmann::json read_json(const std::filesystem::path& path) {
-    std::ifstream in(path, std::ios::binary);
-    if (!in) throw error(fmt::format("{}: expected a readable file, found none", path.string()));
-    const std::string text{std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>()};
-    if (in.bad()) throw error(fmt::format("{}: could not be read", path.string()));
-    constexpr int most = 64;
-    int depth = 0;
-    bool inside = false;
-    for (std::size_t i = 0; i < text.size(); ++i) {
-        const char c = text[i];
-        if (inside) {
-            if (c == '\\')
-                ++i;
-            else if (c == '"')
-                inside = false;
-        } else if (c == '"') {
-            inside = true;
-        } else if (c == '[' || c == '{') {
-            if (++depth > most)
-                throw error(fmt::format("{}: expected JSON nested at most {} deep, found more at byte offset {}", path.string(), most, i));
-        } else if (c == ']' || c == '}') {
-            --depth;
-        }
-    }
-    try {
-        return nlohmann::json::parse(text);
-    } catch (const nlohmann::json::exception& e) {
-        std::string message = e.what();
-        throw error(fmt::format("{}: expected JSON, found: {}", path.string(), take_utf8(message, true)));
-    }
-}
-
 /// An id in a JSON file: an integer in [0, limit).
 inline token_id json_id(const nlohmann::json& value, index_t limit, const std::string& where) {
     if (!value.is_number_integer()) throw error(fmt::format("{}: expected an id, found {}", where, value.type_name()));
@@ -332,7 +298,7 @@ inline void read_json_ids(const std::filesystem::path& folder, vocabulary& v) {
         if (found == v.texts.end()) return std::nullopt;
         return static_cast<token_id>(found - v.texts.begin());
     };
-    if (const auto path = folder / "tokenizer_config.json"; std::filesystem::exists(path)) {
+    if (const auto path = folder / "tokenizer_config.json"; is_there(path)) {
         const json config = read_json(path);
         if (const auto text = named_token(config, "bos_token")) v.bos = by_text(*text);
         if (const auto text = named_token(config, "eos_token"))
@@ -340,7 +306,7 @@ inline void read_json_ids(const std::filesystem::path& folder, vocabulary& v) {
     }
     for (const char* name : {"generation_config.json", "config.json"}) {
         const auto path = folder / name;
-        if (!std::filesystem::exists(path)) continue;
+        if (!is_there(path)) continue;
         const json config = read_json(path);
         if (!config.is_object()) throw error(fmt::format("{}: expected an object", path.string()));
         const auto ids = [&](const json& object, const char* key) {

@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
@@ -147,12 +148,11 @@ inline std::vector<index_t> span_of_tokens(const task& t, std::span<const std::p
     for (std::size_t i = 0; i < token_ranges.size(); ++i) {
         const auto [begin, end] = token_ranges[i];
         if (begin >= end) continue;
-        for (std::size_t s = 0; s < t.spans.size(); ++s) {
-            if (begin < t.spans[s].first - 1 || end > t.spans[s].second) continue;
-            result[i] = static_cast<index_t>(s);
-            found[s] = true;
-            break;
-        }
+        // The first span that does not end before the token does; those behind it begin even later.
+        const auto at = std::partition_point(t.spans.begin(), t.spans.end(), [end = end](const auto& s) { return s.second < end; });
+        if (at == t.spans.end() || begin < at->first - 1) continue;
+        result[i] = at - t.spans.begin();
+        found[static_cast<std::size_t>(result[i])] = true;
     }
     for (std::size_t s = 0; s < found.size(); ++s) {
         if (found[s]) continue;
