@@ -84,7 +84,7 @@ bool has(const std::string& text, const std::string& part) { return text.find(pa
 
 std::size_t widest(const std::string& text) {
     std::size_t most = 0;
-    for (const std::string& line : lines_of(text)) most = std::max(most, detail::width_of(line));
+    for (const std::string& line : lines_of(text)) most = std::max(most, lab::detail::width_of(line));
     return most;
 }
 
@@ -232,21 +232,21 @@ TEST_CASE("many kinds, long ids and huge figures still fit", "[report]") {
 }
 
 TEST_CASE("wrapping keeps words, widths count code points", "[report]") {
-    CHECK(detail::wrapped("one two three", 8, "", "  ") == "one two\n  three\n");
-    CHECK(detail::wrapped("abcdefghijklmnop", 10, "", "") == "abcdefghij\nklmnop\n");
-    CHECK(detail::wrapped("ΔΔΔΔ ΔΔΔΔ ΔΔ", 9, "", "") == "ΔΔΔΔ ΔΔΔΔ\nΔΔ\n");
-    CHECK(detail::wrapped("", 10, "x", "y").empty());
-    CHECK(detail::pad_left("Δ%", 4) == "  Δ%");
-    CHECK(detail::pad_right("10⁶", 5) == "10⁶  ");
-    CHECK(detail::change_text(0.0041) == "+0.41");
-    CHECK(detail::change_text(-0.00001) == "0.00");
-    CHECK(detail::change_text(0.09999) == "+10.0");
-    CHECK(detail::change_text(-0.5) == "-50.0");
-    CHECK(detail::change_text(20.125) == "+2012");
-    CHECK(detail::grouped(1234567) == "1 234 567");
-    CHECK(detail::grouped(-123) == "-123");
-    CHECK(detail::grouped(100) == "100");
-    CHECK(detail::repaired_utf8("a\xFF\xC3\xA9\xED\xA0\x80") == "a\xEF\xBF\xBD\xC3\xA9\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBD");
+    CHECK(lab::detail::wrapped("one two three", 8, "", "  ") == "one two\n  three\n");
+    CHECK(lab::detail::wrapped("abcdefghijklmnop", 10, "", "") == "abcdefghij\nklmnop\n");
+    CHECK(lab::detail::wrapped("ΔΔΔΔ ΔΔΔΔ ΔΔ", 9, "", "") == "ΔΔΔΔ ΔΔΔΔ\nΔΔ\n");
+    CHECK(lab::detail::wrapped("", 10, "x", "y").empty());
+    CHECK(lab::detail::pad_left("Δ%", 4) == "  Δ%");
+    CHECK(lab::detail::pad_right("10⁶", 5) == "10⁶  ");
+    CHECK(lab::detail::change_text(0.0041) == "+0.41");
+    CHECK(lab::detail::change_text(-0.00001) == "0.00");
+    CHECK(lab::detail::change_text(0.09999) == "+10.0");
+    CHECK(lab::detail::change_text(-0.5) == "-50.0");
+    CHECK(lab::detail::change_text(20.125) == "+2012");
+    CHECK(lab::detail::grouped(1234567) == "1 234 567");
+    CHECK(lab::detail::grouped(-123) == "-123");
+    CHECK(lab::detail::grouped(100) == "100");
+    CHECK(lab::detail::repaired_utf8("a\xFF\xC3\xA9\xED\xA0\x80") == "a\xEF\xBF\xBD\xC3\xA9\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBD");
 }
 
 TEST_CASE("the JSON report is an object from ids to plain numbers", "[report]") {
@@ -313,19 +313,19 @@ TEST_CASE("the page is whole, self-contained and escaped", "[report]") {
 
 TEST_CASE("axes hold all data, one percent and thousands apart from zero", "[report]") {
     const report r = made_up();
-    const detail::html_axis change = detail::change_axis(r, 100, 500);
+    const lab::detail::html_axis change = lab::detail::change_axis(r, 100, 500);
     const double zero = change.at(0);
     CHECK(change.at(1) - zero > 15);
     CHECK(change.at(2250) - change.at(150) > 50);
     CHECK(change.at(2250) < 500);
     CHECK(change.at(-3) > 100);
     CHECK(change.at(-3) < zero);
-    const detail::html_axis kl = detail::divergence_axis(r, 0, 100);
+    const lab::detail::html_axis kl = lab::detail::divergence_axis(r, 0, 100);
     CHECK(kl.low <= 0.018);
     CHECK(kl.high >= 22.5);
     CHECK(kl.at(0) == Approx(0)); // a divergence of zero lies on the left end
     CHECK(kl.at(1) - kl.at(0.1) == Approx(kl.at(10) - kl.at(1)));
-    CHECK(detail::with_minus("-8.0e-05") == "−8.0·10⁻⁵");
-    CHECK(detail::with_minus("1e+06") == "10⁶");
-    CHECK(detail::with_minus("-inf") == "−inf");
+    CHECK(lab::detail::with_minus("-8.0e-05") == "−8.0·10⁻⁵");
+    CHECK(lab::detail::with_minus("1e+06") == "10⁶");
+    CHECK(lab::detail::with_minus("-inf") == "−inf");
 }

@@ -18,16 +18,16 @@ struct documents {
     std::vector<double> counts;
 };
 
-double uniform(detail::split_mix& random) { return static_cast<double>(random.below(1U << 30)) / static_cast<double>(1U << 30); }
+double uniform(lab::detail::split_mix& random) { return static_cast<double>(random.below(1U << 30)) / static_cast<double>(1U << 30); }
 
 /// Nearly normal with mean 0 and variance 1.
-double noise(detail::split_mix& random) {
+double noise(lab::detail::split_mix& random) {
     double sum = -6;
     for (int i = 0; i < 12; ++i) sum += uniform(random);
     return sum;
 }
 
-documents simulated(detail::split_mix& random, int n, double mean, double between, double within) {
+documents simulated(lab::detail::split_mix& random, int n, double mean, double between, double within) {
     documents d;
     for (int i = 0; i < n; ++i) {
         const auto tokens = static_cast<int>(20 + random.below(60));
@@ -46,18 +46,18 @@ double width(const estimate& e) { return e.high - e.low; }
 
 TEST_CASE("the bounded draw is uniform and the same everywhere", "[statistics]") {
     // SplitMix64 from seed 1234567, as published with its reference implementation.
-    detail::split_mix reference(1234567);
+    lab::detail::split_mix reference(1234567);
     CHECK(reference.next() == 6457827717110365317U);
     CHECK(reference.next() == 3203168211198807973U);
 
-    detail::split_mix random(3);
+    lab::detail::split_mix random(3);
     std::vector<int> seen(7, 0);
     for (int i = 0; i < 70000; ++i) ++seen.at(random.below(7));
     for (const int n : seen) CHECK(std::abs(n - 10000) < 400); // 4 standard deviations are 370
 }
 
 TEST_CASE("95 % intervals of a mean over clusters cover the truth about that often", "[statistics]") {
-    detail::split_mix random(11);
+    lab::detail::split_mix random(11);
     int covered = 0;
     int covered_by_error = 0;
     constexpr int sets = 300;
@@ -74,7 +74,7 @@ TEST_CASE("95 % intervals of a mean over clusters cover the truth about that oft
 }
 
 TEST_CASE("bootstrap and sandwich agree, and both see that tokens of a document are alike", "[statistics]") {
-    detail::split_mix random(5);
+    lab::detail::split_mix random(5);
     const documents alike = simulated(random, 200, 1.0, 0.5, 1.0);
     const bootstrap b(200);
     const estimate e = b.ratio_of_sums(alike.sums, alike.counts);
@@ -91,7 +91,7 @@ TEST_CASE("bootstrap and sandwich agree, and both see that tokens of a document 
 }
 
 TEST_CASE("paired differences are narrower than the difference of two models on their own", "[statistics]") {
-    detail::split_mix random(7);
+    lab::detail::split_mix random(7);
     const documents stock = simulated(random, 120, 1.0, 0.5, 0.5);
     std::vector<double> variant = stock.sums;
     for (std::size_t i = 0; i < variant.size(); ++i)
@@ -112,7 +112,7 @@ TEST_CASE("paired differences are narrower than the difference of two models on 
 }
 
 TEST_CASE("resamples are shared between estimates and fixed by the seed", "[statistics]") {
-    detail::split_mix random(9);
+    lab::detail::split_mix random(9);
     const documents d = simulated(random, 30, 1.0, 0.5, 0.5);
     const estimate a = bootstrap(30).ratio_of_sums(d.sums, d.counts);
     const estimate again = bootstrap(30).ratio_of_sums(d.sums, d.counts);

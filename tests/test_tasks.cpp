@@ -182,7 +182,7 @@ TEST_CASE("progress counts from several threads and says where it ended", "[prog
     CHECK(has(printed(4001, 1000), "stopped after"));
     CHECK(has(printed(0, 2), "scoring: 8, "));
     CHECK(printed(4000, 1000).find('\x1b') == std::string::npos); // a file is no terminal
-    CHECK(detail::duration_text(42) == "42 s");
-    CHECK(detail::duration_text(185) == "3 min 05 s");
-    CHECK(detail::duration_text(7620) == "2 h 07 min");
+    CHECK(lab::detail::duration_text(42) == "42 s");
+    CHECK(lab::detail::duration_text(185) == "3 min 05 s");
+    CHECK(lab::detail::duration_text(7620) == "2 h 07 min");
 }
