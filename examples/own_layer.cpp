@@ -44,7 +44,7 @@ struct ungated : feed_forward::gated_double_wide { // a feed-forward part that b
 
         sublayer(const block_weights& w, index_t /*block*/, index_t /*experts*/, index_t /*experts_used*/) : weights(&w) {}
 
-        void operator()(context& c, matrix_view<float> x, Probe&) const {
+        void operator()(context& c, matrix_view<float> x) const {
             const auto a = c.memory.normed.take(x.rows, x.width), b = c.memory.branch.take(x.rows, x.width);
             const auto hidden = c.memory.gate.take(x.rows, weights->mlp.gate.rows);
             norm_rows<norm::rms>(c.threads, x, weights->mlp_input_norm, c.epsilon, a);

@@ -48,7 +48,7 @@ struct my_feed_forward {
     const feed_forward_weights* weights;
     index_t block = 0;
 
-    void operator()(context& c, matrix_view<const float> x, probe::none&, matrix_view<float> out) const {
+    void operator()(context& c, matrix_view<const float> x, matrix_view<float> out) const {
         auto& place = Bug == overwrites_input ? c.memory.normed : c.memory.gate;
         const auto gate = place.take(x.rows, weights->gate.rows), up = c.memory.up.take(x.rows, weights->up.rows);
         const auto y = Bug == adds_to_output ? c.memory.second.take(x.rows, x.width) : out;
@@ -76,7 +76,7 @@ template <int Bug>
 struct in_place {
     in_place(const block_weights&, index_t, index_t, index_t) {}
 
-    void operator()(context& c, matrix_view<float> x, probe::none&) const {
+    void operator()(context& c, matrix_view<float> x) const {
         for (index_t t = x.rows - 1; t >= 0; --t) {
             for (index_t i = 0; i < x.width; ++i) {
                 if (Bug == looks_ahead && t + 1 < x.rows) x[t][i] += 0.5F * x[t + 1][i];
@@ -94,8 +94,7 @@ struct my_attention {
     const attention_weights* weights;
     attention_sizes sizes;
 
-    void operator()(context& c, rope_table& rope, matrix_view<const float> x, kv_cache& cache, pruning_state*, bool, probe::none&,
-                    matrix_view<float> out) const {
+    void operator()(context& c, rope_table& rope, matrix_view<const float> x, kv_cache& cache, matrix_view<float> out) const {
         const index_t D = sizes.head_width, group = sizes.heads / sizes.kv_heads;
         const auto q = c.memory.q.take(x.rows, sizes.heads * D), mix = c.memory.mix.take(x.rows, sizes.heads * D);
         const auto k = c.memory.k.take(x.rows, sizes.kv_heads * D), v = c.memory.v.take(x.rows, sizes.kv_heads * D);

@@ -46,9 +46,8 @@ template <class PerLayerInput>
 std::vector<float> fast_inputs(const decoder_weights& w, const std::vector<token_id>& ids, std::vector<float> x,
                                std::span<const token_id> placeholders, float epsilon) {
     chunk one(ids, epsilon);
-    probe::none probe;
     const per_layer_inputs_layer<PerLayerInput, probe::none> layer{&w, 2, placeholders};
-    const auto out = layer(one.c, {x.data(), one.c.tokens, 4}, probe);
+    const auto out = layer(one.c, {x.data(), one.c.tokens, 4});
     return {out.data, out.data + out.rows * out.width};
 }
 
@@ -126,10 +125,9 @@ TEST_CASE("experts: the chosen weights are divided by their sum, each expert's o
     const auto check = [&]<class Router>(std::type_identity<Router>, double weight) {
         const std::vector<double> expected{weight * hidden, -weight * hidden};
         chunk one({0}, 1e-12F);
-        probe::none probe;
         std::vector<float> x{1, 1}, out(2);
         const experts_layer<Router, experts_used::stored, activation::gelu_tanh, probe::none> layer{&w, 0, 3, 2};
-        layer(one.c, {x.data(), 1, 2}, probe, {out.data(), 1, 2});
+        layer(one.c, {x.data(), 1, 2}, {out.data(), 1, 2});
         CHECK(tests::distance(out, expected) < 1e-6);
         const auto slow = ref::experts<Router, activation::gelu_tanh, double>(ref::matrix<double>({1, 2}, 1.0), w, 2, 0, 0, 1e-12);
         CHECK(tests::distance(std::vector<double>(slow.begin(), slow.end()), expected) < 1e-6); // the scores are rounded to float

@@ -51,14 +51,14 @@ struct my_sublayer : my_double_wide {
     struct sublayer {
         dense_sublayer<Activation, PostNorm, Probe> inner;
         sublayer(const block_weights& w, index_t block, index_t experts, index_t used) : inner(w, block, experts, used) {}
-        void operator()(context& c, matrix_view<float> x, Probe& probe) const { inner(c, x, probe); }
+        void operator()(context_of<Probe>& c, matrix_view<float> x) const { inner(c, x); }
     };
 };
 struct empty_sublayer : my_double_wide {
     template <class, class, class Probe>
     struct sublayer {
         sublayer(const block_weights&, index_t, index_t, index_t) {}
-        void operator()(context&, matrix_view<float>, Probe&) const {}
+        void operator()(context&, matrix_view<float>) const {}
     };
 };
 /// Nothing passes the gate.

@@ -99,13 +99,11 @@ void check_attention(index_t heads, index_t kv_heads, index_t D, index_t window)
     kv_cache cache(kv_heads * D, 0, Mask::reach({window}));
     auto table = rope_table::of<kind>(rope);
     std::vector<float> out(x.size());
-    probe::none probe;
     for (const auto& [first, count] :
          {std::pair{index_t{0}, earlier}, std::pair{earlier, tokens - earlier}}) { // the second chunk reads the first's cache
         chunk one(first, count);
         table.fill(first, count);
-        layer(one.c, table, {x.data() + first * width, count, width}, cache, nullptr, false, probe,
-              {out.data() + first * width, count, width});
+        layer(one.c, table, {x.data() + first * width, count, width}, cache, {out.data() + first * width, count, width});
     }
 
     const auto in = [&]<class T>(std::type_identity<T>) {
@@ -178,9 +176,8 @@ TEST_CASE("feed-forward: widths that no vector divides", "[ref]") {
         const auto x = random_values(tokens * width, 3, 34);
         std::vector<float> out(x.size());
         chunk one(0, tokens);
-        probe::none probe;
         const feed_forward_layer<Activation, probe::none> layer{&w, 0};
-        layer(one.c, {x.data(), tokens, width}, probe, {out.data(), tokens, width});
+        layer(one.c, {x.data(), tokens, width}, {out.data(), tokens, width});
         check_error({out.data(), tokens, width}, ref::feed_forward<Activation, float>(as_matrix<float>(x, width), w.gate, w.up, w.down),
                     ref::feed_forward<Activation, double>(as_matrix<double>(x, width), w.gate, w.up, w.down));
     };
@@ -207,9 +204,8 @@ TEST_CASE("experts: router on the residual, several tokens for one expert", "[re
         const auto x = random_values(tokens * width, 2, 47);
         std::vector<float> out(x.size());
         chunk one(5, tokens);
-        probe::none probe;
         const experts_layer<router::softmax_top_k, experts_used::stored, activation::gelu_tanh, probe::none> layer{&w, 2, count, used};
-        layer(one.c, {x.data(), tokens, width}, probe, {out.data(), tokens, width});
+        layer(one.c, {x.data(), tokens, width}, {out.data(), tokens, width});
         using ref::experts;
         check_error(
             {out.data(), tokens, width},
@@ -228,9 +224,8 @@ TEST_CASE("per-layer inputs: of all blocks, and what a block does with its own",
     const std::vector<token_id> placeholders{3};
     const auto x = random_values(tokens * width, 4, 57);
     chunk one(0, tokens);
-    probe::none probe;
     const per_layer_inputs_layer<per_layer_input::on, probe::none> layer{&w, P, placeholders};
-    const auto inputs = layer(one.c, {x.data(), tokens, width}, probe);
+    const auto inputs = layer(one.c, {x.data(), tokens, width});
     const auto in = [&]<class T>(std::type_identity<T>) {
         return ref::per_layer_inputs<per_layer_input::on, T>(as_matrix<T>(x, width), one.ids, w, P, placeholders, T(1e-6F));
     };
@@ -238,7 +233,7 @@ TEST_CASE("per-layer inputs: of all blocks, and what a block does with its own",
 
     auto changed = x;
     const per_layer_gate_layer<probe::none> gate{&block, 1};
-    gate(one.c, {changed.data(), tokens, width}, inputs.columns(P, P), probe);
+    gate(one.c, {changed.data(), tokens, width}, inputs.columns(P, P));
     const auto after = [&]<class T>(std::type_identity<T> t) {
         auto rows = as_matrix<T>(x, width);
         rows += ref::per_layer_branch<T>(rows, ref::columns<T>(in(t), P, P), block, T(1e-6F));

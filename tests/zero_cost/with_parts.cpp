@@ -31,14 +31,14 @@ static_assert(std::same_as<stack_of<model>, stack_of<with<model, slot::weights<w
 template <bool Full, bool OwnsKv>
 using kind = loupe::detail::kinds<model>::block_of<Full, OwnsKv>;
 
-// Of external linkage, so that no compiler can tell what they hold.
-part_of<model, part::probe> probe;
-pruning_state* pruning;
-bool observe;
-
 template <class Block>
 inline void call(const Block& b, context& c, rope_table& rope, matrix_view<float> x, matrix_view<const float> per_layer, kv_cache& cache) {
-    b(c, rope, x, per_layer, cache, pruning, observe, probe);
+    using in_slot = part_of<model, part::probe>;
+    if constexpr (std::same_as<in_slot, probe::none>) {
+        b(c, rope, x, per_layer, cache);
+    } else {
+        b(static_cast<context_of<in_slot>&>(c), rope, x, per_layer, cache);
+    }
 }
 
 } // namespace with_parts

@@ -25,7 +25,7 @@ struct layer_trials {
 
 namespace detail {
 
-// One layer is all a stack needs; whoever exposes no probe type is called with probe::none.
+// One layer is all a stack needs; whoever exposes no probe type is called without a probe.
 template <class L>
 struct probe_of {
     using type = probe::none;
@@ -36,7 +36,7 @@ struct probe_of<L> {
     using type = typename L::probe_type;
 };
 template <class L>
-using probe_of_t = typename probe_of<L>::type;
+using context_for = context_of<typename probe_of<L>::type>;
 
 } // namespace detail
 
@@ -44,39 +44,37 @@ namespace is {
 
 /// Made and called like feed_forward_layer.
 template <class L>
-concept feed_forward_layer = requires(const feed_forward_weights* w, context& c, matrix_view<const float> x, detail::probe_of_t<L>& p,
+concept feed_forward_layer = requires(const feed_forward_weights* w, detail::context_for<L>& c, matrix_view<const float> x,
                                       matrix_view<float> out) {
-    {L{w, index_t{0}}(c, x, p, out)};
+    {L{w, index_t{0}}(c, x, out)};
 };
 
 /// Made and called like experts_layer.
 template <class L>
-concept experts_layer = requires(const expert_weights* w, context& c, matrix_view<const float> x, detail::probe_of_t<L>& p,
-                                 matrix_view<float> out) {
-    {L{w, index_t{0}, index_t{2}, index_t{1}}(c, x, p, out)};
+concept experts_layer = requires(const expert_weights* w, detail::context_for<L>& c, matrix_view<const float> x, matrix_view<float> out) {
+    {L{w, index_t{0}, index_t{2}, index_t{1}}(c, x, out)};
 };
 
 /// Made and called like attention_layer.
 template <class L>
-concept attention_layer = requires(const attention_weights* w, attention_sizes sizes, context& c, rope_table& rope,
-                                   matrix_view<const float> x, kv_cache& cache, pruning_state* pruning, detail::probe_of_t<L>& p,
-                                   matrix_view<float> out) {
+concept attention_layer = requires(const attention_weights* w, attention_sizes sizes, detail::context_for<L>& c, rope_table& rope,
+                                   matrix_view<const float> x, kv_cache& cache, matrix_view<float> out) {
     { L::owns_kv } -> std::convertible_to<bool>;
-    {L{w, sizes}(c, rope, x, cache, pruning, false, p, out)};
+    {L{w, sizes}(c, rope, x, cache, out)};
 };
 
 /// Made and called like dense_sublayer and experts_sublayer: x is changed in place.
 template <class L>
-concept sublayer = requires(const block_weights& w, context& c, matrix_view<float> x, detail::probe_of_t<L>& p) {
-    {L(w, index_t{0}, index_t{2}, index_t{1})(c, x, p)};
+concept sublayer = requires(const block_weights& w, detail::context_for<L>& c, matrix_view<float> x) {
+    {L(w, index_t{0}, index_t{2}, index_t{1})(c, x)};
 };
 
 /// Made and called like block: x is changed in place.
 template <class L>
-concept block_layer = requires(const block_weights& w, attention_sizes sizes, context& c, rope_table& rope, matrix_view<float> x,
-                               matrix_view<const float> per_layer, kv_cache& cache, pruning_state* pruning, detail::probe_of_t<L>& p) {
+concept block_layer = requires(const block_weights& w, attention_sizes sizes, detail::context_for<L>& c, rope_table& rope,
+                               matrix_view<float> x, matrix_view<const float> per_layer, kv_cache& cache) {
     { L::owns_kv } -> std::convertible_to<bool>;
-    {L(w, sizes, index_t{2}, index_t{1}, 1.0F)(c, rope, x, per_layer, cache, pruning, false, p)};
+    {L(w, sizes, index_t{2}, index_t{1}, 1.0F)(c, rope, x, per_layer, cache)};
 };
 
 /// Any of them.
@@ -424,7 +422,7 @@ template <is::layer Layer>
 verdict check(layer_trials trials = {}) {
     using kind = detail::kind_of_layer;
     using detail::layer_sizes;
-    using probe_type = detail::probe_of_t<Layer>;
+    using probe_type = typename detail::probe_of<Layer>::type;
     kind k;
     std::string family;
     if constexpr (is::attention_layer<Layer>) {
@@ -435,7 +433,8 @@ verdict check(layer_trials trials = {}) {
             const auto read = [all](context& c, matrix_view<float> x, matrix_view<float> out) {
                 probe_type probe{};
                 const Layer layer{&all->weights.block.attention, all->sizes};
-                layer(c, c.rope_full, x, all->cache, nullptr, false, probe, out);
+                auto watched = watched_by(probe, c);
+                layer(watched, c.rope_full, x, all->cache, out);
             };
             return detail::layer_on_trial{read, [all](index_t position) { return all->cache.can_rewind(position); }};
         };
@@ -452,7 +451,8 @@ verdict check(layer_trials trials = {}) {
                     for (index_t i = 0; i < s.per_layer; ++i) inputs.push_back(static_cast<float>(random()));
                 }
                 const Layer layer(all->weights.block, all->sizes, s.experts, s.used, 0.75F);
-                layer(c, c.rope_full, x, {inputs.data(), x.rows, s.per_layer}, all->cache, nullptr, false, probe);
+                auto watched = watched_by(probe, c);
+                layer(watched, c.rope_full, x, {inputs.data(), x.rows, s.per_layer}, all->cache);
             };
             return detail::layer_on_trial{read, [all](index_t position) { return all->cache.can_rewind(position); }};
         };
@@ -466,17 +466,18 @@ verdict check(layer_trials trials = {}) {
             auto all = std::make_shared<detail::weights_on_trial>(s, false);
             return detail::layer_on_trial{[all, s](context& c, matrix_view<float> x, matrix_view<float> out) {
                 probe_type probe{};
+                auto watched = watched_by(probe, c);
                 if constexpr (in_place) {
                     static_cast<void>(out);
                     const Layer layer(all->block, 0, s.experts, s.used);
-                    layer(c, x, probe);
+                    layer(watched, x);
                 } else if constexpr (experts) {
                     const Layer layer{&all->block.experts, 0, s.experts, s.used};
-                    layer(c, x, probe, out);
+                    layer(watched, x, out);
                 } else {
                     static_cast<void>(s);
                     const Layer layer{&all->block.mlp, 0};
-                    layer(c, x, probe, out);
+                    layer(watched, x, out);
                 }
             }};
         };

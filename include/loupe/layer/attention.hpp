@@ -8,7 +8,6 @@
 #include <loupe/kernel/attention.hpp>
 #include <loupe/layer/context.hpp>
 #include <loupe/layer/kv_cache.hpp>
-#include <loupe/layer/pruning.hpp>
 #include <loupe/layer/weights.hpp>
 #include <loupe/policy/kv.hpp>
 #include <loupe/policy/mask.hpp>
@@ -57,18 +56,14 @@ template <class Mask, class Kv, std::same_as<pruning_state>... Pruning>
     }
 }
 
-/// Weighted values of the visible keys, for some of the queries: q, mix: [tokens, heads · D]. No lambda: its closure would hold arguments
-/// that are empty.
+/// Weighted values of the visible keys, for some of the queries: q, mix: [tokens, heads · D].
 template <class Mask, class Kv, class SoftCap, bool Prunes, class Probe>
 struct attend_rows {
-    const context& c;
+    const context_of<Probe>& c;
     const attention_sizes& sizes;
     matrix_view<const float> q;
     const kv_cache& cache;
     matrix_view<float> mix;
-    [[no_unique_address]] argument_if<Prunes, pruning_state*> pruning;
-    [[no_unique_address]] argument_if<Prunes, matrix_view<float>> received; ///< no rows: not asked for
-    [[no_unique_address]] probe_ref<Probe> probe;
 
     void operator()(index_t first_row, index_t last_row) const {
         const index_t group = sizes.heads / sizes.kv_heads, D = sizes.head_width;
@@ -82,7 +77,7 @@ struct attend_rows {
             if (sizes.images_see_themselves && !c.image_end.empty()) image_end = c.image_end[static_cast<std::size_t>(c.in_chunk(t))];
             end = std::max(end, image_end);
             if constexpr (Prunes) {
-                list_visible<Mask, Kv>(query, end, image_end, sizes.mask, cache, visible, pruning.value);
+                list_visible<Mask, Kv>(query, end, image_end, sizes.mask, cache, visible, c.pruning);
             } else {
                 list_visible<Mask, Kv>(query, end, image_end, sizes.mask, cache, visible);
             }
@@ -95,12 +90,12 @@ struct attend_rows {
             for (index_t h = 0; h < sizes.heads; ++h) {
                 for (float& s : scores[h]) s = SoftCap::apply(s * sizes.score_scale, sizes.cap);
             }
-            visit<at::attn_scores>(probe, sizes.block, query, scores);
+            if constexpr (Probe::template watches<at::attn_scores>) c.probe(at::attn_scores{}, sizes.block, query, scores);
             for (index_t h = 0; h < sizes.heads && n > 0; ++h) kernel::softmax(scores[h]);
-            visit<at::attn_probs>(probe, sizes.block, query, scores);
+            if constexpr (Probe::template watches<at::attn_probs>) c.probe(at::attn_probs{}, sizes.block, query, scores);
             if constexpr (Prunes) {
-                for (index_t h = 0; h < sizes.heads && received.value.rows > 0; ++h) {
-                    for (index_t j = 0; j < n; ++j) received.value[t][visible.positions[static_cast<std::size_t>(j)]] += scores[h][j];
+                for (index_t h = 0; h < sizes.heads && c.received.rows > 0; ++h) {
+                    for (index_t j = 0; j < n; ++j) c.received[t][visible.positions[static_cast<std::size_t>(j)]] += scores[h][j];
                 }
             }
             for (index_t g = 0; g < sizes.kv_heads; ++g) {
@@ -113,14 +108,9 @@ struct attend_rows {
 
 /// The same for all queries. The middle of an attention layer, apart because layers that differ in their projections and norms share it.
 template <class Mask, class Kv, class SoftCap, bool Prunes, class Probe>
-[[gnu::noinline]] inline void attend(context& c, const attention_sizes& sizes, matrix_view<const float> q, const kv_cache& cache,
-                                     argument_if<Prunes, pruning_state*> pruning, argument_if<Prunes, bool> observe, probe_ref<Probe> probe,
+[[gnu::noinline]] inline void attend(context_of<Probe>& c, const attention_sizes& sizes, matrix_view<const float> q, const kv_cache& cache,
                                      matrix_view<float> mix) {
-    argument_if<Prunes, matrix_view<float>> received{{}};
-    if constexpr (Prunes) {
-        if (observe) received.value = c.memory.received.take(c.tokens, c.position + c.tokens);
-    }
-    const attend_rows<Mask, Kv, SoftCap, Prunes, Probe> rows{c, sizes, q, cache, mix, pruning, received, probe};
+    const attend_rows<Mask, Kv, SoftCap, Prunes, Probe> rows{c, sizes, q, cache, mix};
     if constexpr (Probe::template watches<at::attn_scores> || Probe::template watches<at::attn_probs>) {
         rows(0, c.tokens); // a probe is called by one thread
     } else {
@@ -139,17 +129,14 @@ struct attention_layer {
     attention_sizes sizes;
 
     /// x: [tokens, width] after the block's first norm; out: [tokens, width]. `cache` is the block's own, or its donor's.
-    /// `pruning` is null before the first block that prunes; `observe` says that this block's probabilities are added to what every key
-    /// received, which decides what is pruned behind it.
-    [[gnu::noinline]] void operator()(context& c, rope_table& rope, matrix_view<const float> x, kv_cache& cache,
-                                      argument_if<Prunes, pruning_state*> pruning, argument_if<Prunes, bool> observe,
-                                      probe_ref<Probe> probe, matrix_view<float> out) const {
+    [[gnu::noinline]] void operator()(context_of<Probe>& c, rope_table& rope, matrix_view<const float> x, kv_cache& cache,
+                                      matrix_view<float> out) const {
         const index_t q_width = sizes.heads * sizes.head_width, kv_width = sizes.kv_heads * sizes.head_width;
         const auto q = c.memory.q.take(c.tokens, q_width);
         kernel::matmul(weights->q, x, q, c.threads);
         norm_rows<QNorm>(c.threads, q, weights->q_norm, c.epsilon, q, sizes.heads);
         for (index_t t = 0; t < c.tokens; ++t) rope.rotate(q[t], c.in_chunk(t));
-        visit<at::q>(probe, sizes.block, c.position_of(0), q);
+        if constexpr (Probe::template watches<at::q>) c.probe(at::q{}, sizes.block, c.position_of(0), q);
         if constexpr (OwnsKv) {
             const auto k = c.memory.k.take(c.tokens, kv_width), v = c.memory.v.take(c.tokens, kv_width);
             kernel::matmul(weights->k, x, k, c.threads);
@@ -161,8 +148,8 @@ struct attention_layer {
             norm_rows<KNorm>(c.threads, k, weights->k_norm, c.epsilon, k, sizes.kv_heads);
             norm_rows<VNorm>(c.threads, v, {}, c.epsilon, v, sizes.kv_heads);
             for (index_t t = 0; t < c.tokens; ++t) rope.rotate(k[t], t);
-            visit<at::k>(probe, sizes.block, c.position, k);
-            visit<at::v>(probe, sizes.block, c.position, v);
+            if constexpr (Probe::template watches<at::k>) c.probe(at::k{}, sizes.block, c.position, k);
+            if constexpr (Probe::template watches<at::v>) c.probe(at::v{}, sizes.block, c.position, v);
             cache.make_room(c.position, c.tokens);
             for (index_t t = 0; t < c.tokens; ++t) {
                 std::copy_n(k[t].data(), kv_width, cache.key(c.position + t));
@@ -170,11 +157,10 @@ struct attention_layer {
             }
         }
         const auto mix = c.memory.mix.take(c.tokens, q_width);
-        attend<Mask, Kv, SoftCap, Prunes, probe_at<Probe, at::attn_scores, at::attn_probs>>(c, sizes, q, cache, pruning, observe, probe,
-                                                                                            mix);
-        visit<at::attn_mix>(probe, sizes.block, c.position_of(0), mix);
+        attend<Mask, Kv, SoftCap, Prunes, probe_at<Probe, at::attn_scores, at::attn_probs>>(c, sizes, q, cache, mix);
+        if constexpr (Probe::template watches<at::attn_mix>) c.probe(at::attn_mix{}, sizes.block, c.position_of(0), mix);
         kernel::matmul(weights->o, mix, out, c.threads);
-        visit<at::attn_output>(probe, sizes.block, c.position_of(0), out);
+        if constexpr (Probe::template watches<at::attn_output>) c.probe(at::attn_output{}, sizes.block, c.position_of(0), out);
     }
 };
 

@@ -35,23 +35,21 @@ class block {
           feed_forward_(w, sizes.block, experts, experts_used), per_layer_{&w.per_layer, sizes.block}, scalar_(scalar) {}
 
     /// x: [tokens, width], the residual stream, changed in place; per_layer: [tokens, P] of this block, or empty. `cache` is the block's
-    /// own or its donor's; `pruning` is null before the first block that prunes; `observe`: this block's attention counts for what is
-    /// pruned behind it.
-    [[gnu::noinline]] void operator()(context& c, rope_table& rope, matrix_view<float> x, matrix_view<const float> per_layer,
-                                      kv_cache& cache, argument_if<Attention::prunes, pruning_state*> pruning,
-                                      argument_if<Attention::prunes, bool> observe, probe_ref<Probe> probe) const {
+    /// own or its donor's.
+    [[gnu::noinline]] void operator()(context_of<Probe>& c, rope_table& rope, matrix_view<float> x, matrix_view<const float> per_layer,
+                                      kv_cache& cache) const {
         const auto a = c.memory.normed.take(x.rows, x.width), b = c.memory.branch.take(x.rows, x.width);
         norm_rows<norm::rms>(c.threads, x, weights_->input_norm, c.epsilon, a);
-        visit<at::attn_input>(probe, index_, c.position_of(0), a);
-        attention_(c, rope, a, cache, pruning, observe, probe, b);
+        if constexpr (Probe::template watches<at::attn_input>) c.probe(at::attn_input{}, index_, c.position_of(0), a);
+        attention_(c, rope, a, cache, b);
         norm_rows<PostNorm>(c.threads, b, weights_->attention_norm, c.epsilon, b);
         add_rows(x, b);
-        feed_forward_(c, x, probe);
-        if constexpr (PerLayerInput) per_layer_(c, x, per_layer, probe);
+        feed_forward_(c, x);
+        if constexpr (PerLayerInput) per_layer_(c, x, per_layer);
         if (scalar_ != 1.0F) {
             for (index_t t = 0; t < x.rows; ++t) kernel::scale(x[t], scalar_);
         }
-        visit<at::residual>(probe, index_, c.position_of(0), x);
+        if constexpr (Probe::template watches<at::residual>) c.probe(at::residual{}, index_, c.position_of(0), x);
     }
 };
 

@@ -6,13 +6,16 @@
 #include <loupe/core/view.hpp>
 #include <loupe/kernel/elementwise.hpp>
 #include <loupe/kernel/rms_norm.hpp>
+#include <loupe/layer/pruning.hpp>
 #include <loupe/policy/norm.hpp>
 #include <loupe/policy/probe.hpp>
 #include <loupe/policy/rope.hpp>
 
 #include <algorithm>
 #include <cmath>
+#include <concepts>
 #include <span>
+#include <type_traits>
 #include <vector>
 
 namespace loupe {
@@ -89,6 +92,8 @@ struct context {
     rope_table& rope_full;
     float epsilon;
     std::span<const index_t> wanted{}; ///< [tokens]: which tokens of the chunk the rows are; empty for all of them
+    const pruning_state* pruning{};    ///< what was pruned; null before the first block that prunes
+    matrix_view<float> received{};     ///< [tokens, keys]: attention is added here, which decides what is pruned; no rows: not asked for
 
     /// Number in the chunk, and position in the sequence, of the token in row t.
     index_t in_chunk(index_t t) const { return wanted.empty() ? t : wanted[static_cast<std::size_t>(t)]; }
@@ -100,53 +105,23 @@ struct context {
 template <class Probe, class... Places>
 using probe_at = std::conditional_t<(Probe::template watches<Places> || ...), Probe, probe::none>;
 
-/// How a layer is handed its probe: by a pointer, or, if that is none, by an empty value, for which there is nothing to pass.
+/// A chunk on its way through blocks with a probe.
 template <class Probe>
-class probe_ref {
-    Probe* probe_;
+struct watched_context : context {
+    Probe& probe;
+};
 
-  public:
-    template <class Place>
-    static constexpr bool watches = Probe::template watches<Place>;
+/// What a layer with this probe is handed. One without a probe takes a plain context, whoever watches the layers around it.
+template <class Probe>
+using context_of = std::conditional_t<std::same_as<Probe, probe::none>, context, watched_context<Probe>>;
 
-    probe_ref(Probe& probe) : probe_(&probe) {}
-    operator Probe&() const { return *probe_; }
-    template <class Place>
-    void operator()(Place place, index_t block, index_t position, matrix_view<float> values) const {
-        (*probe_)(place, block, position, values);
+template <class Probe>
+context_of<Probe> watched_by(Probe& probe, const context& c) {
+    if constexpr (std::same_as<Probe, probe::none>) {
+        return c;
+    } else {
+        return {c, probe};
     }
-};
-template <>
-class probe_ref<probe::none> {
-  public:
-    template <class Place>
-    static constexpr bool watches = false;
-
-    template <class Probe>
-    probe_ref(const Probe&) {}
-    operator probe::none&() const {
-        static probe::none nothing;
-        return nothing;
-    }
-};
-
-/// An argument that only some layers need: a T for them, an empty value for the others.
-template <bool Needed, class T>
-struct argument_if {
-    T value;
-
-    argument_if(T v) : value(v) {}
-    operator T() const { return value; }
-};
-template <class T>
-struct argument_if<false, T> {
-    argument_if(T) {}
-};
-
-/// Calls the probe if it watches this place.
-template <class Place, class Probe>
-inline void visit(Probe& probe, index_t block, index_t position, matrix_view<float> values) {
-    if constexpr (Probe::template watches<Place>) probe(Place{}, block, position, values);
 }
 
 /// out = Norm(x), row by row; `heads` norms of equal width in a row. `out` may be `x`.

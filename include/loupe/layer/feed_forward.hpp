@@ -16,16 +16,16 @@ struct feed_forward_layer {
     index_t block = 0;
 
     /// x, out: [tokens, width].
-    [[gnu::noinline]] void operator()(context& c, matrix_view<const float> x, probe_ref<Probe> probe, matrix_view<float> out) const {
+    [[gnu::noinline]] void operator()(context_of<Probe>& c, matrix_view<const float> x, matrix_view<float> out) const {
         const auto gate = c.memory.gate.take(x.rows, weights->gate.rows), up = c.memory.up.take(x.rows, weights->up.rows);
         kernel::matmul(weights->gate, x, gate, c.threads);
         kernel::matmul(weights->up, x, up, c.threads);
         c.threads.for_ranges(x.rows, 8, [&](index_t first, index_t last) {
             for (index_t t = first; t < last; ++t) kernel::gate<Activation>(gate[t], up[t]);
         });
-        visit<at::mlp_hidden>(probe, block, c.position_of(0), gate);
+        if constexpr (Probe::template watches<at::mlp_hidden>) c.probe(at::mlp_hidden{}, block, c.position_of(0), gate);
         kernel::matmul(weights->down, gate, out, c.threads);
-        visit<at::mlp_output>(probe, block, c.position_of(0), out);
+        if constexpr (Probe::template watches<at::mlp_output>) c.probe(at::mlp_output{}, block, c.position_of(0), out);
     }
 };
 
@@ -41,7 +41,7 @@ struct experts_layer {
     index_t stored_experts_used = 0;
 
     /// residual, out: [tokens, width].
-    [[gnu::noinline]] void operator()(context& c, matrix_view<const float> residual, probe_ref<Probe> probe, matrix_view<float> out) const {
+    [[gnu::noinline]] void operator()(context_of<Probe>& c, matrix_view<const float> residual, matrix_view<float> out) const {
         const index_t tokens = residual.rows, width = residual.width;
         if constexpr (!Router::uses_experts) {
             std::fill_n(out.data, tokens * width, 0.0F);
@@ -53,7 +53,7 @@ struct experts_layer {
             for (index_t t = 0; t < tokens; ++t) kernel::scale(u[t], root);
             const auto scores = c.memory.router_scores.take(tokens, experts);
             kernel::matmul(weights->router, u, scores, c.threads);
-            visit<at::router_scores>(probe, block, c.position_of(0), scores);
+            if constexpr (Probe::template watches<at::router_scores>) c.probe(at::router_scores{}, block, c.position_of(0), scores);
 
             std::vector<choice<float>> chosen(static_cast<std::size_t>(tokens * used));
             for (index_t t = 0; t < tokens; ++t) {
@@ -69,7 +69,7 @@ struct experts_layer {
                 for (std::size_t i = 0; i < chosen.size(); ++i) {
                     if (chosen[i].expert == e) rows.push_back(static_cast<index_t>(i));
                 }
-                if (!rows.empty()) run_expert(c, e, rows, used, u, probe, results);
+                if (!rows.empty()) run_expert(c, e, rows, used, u, results);
             }
 
             c.threads.for_ranges(tokens, 8, [&](index_t first, index_t last) {
@@ -83,13 +83,13 @@ struct experts_layer {
                 }
             });
         }
-        visit<at::expert_output>(probe, block, c.position_of(0), out);
+        if constexpr (Probe::template watches<at::expert_output>) c.probe(at::expert_output{}, block, c.position_of(0), out);
     }
 
   private:
     /// All tokens of one expert at once: gathered, run, scattered to their rows of `results`.
-    void run_expert(context& c, index_t expert, std::span<const index_t> rows, index_t used, matrix_view<const float> u,
-                    probe_ref<Probe> probe, matrix_view<float> results) const {
+    void run_expert(context_of<Probe>& c, index_t expert, std::span<const index_t> rows, index_t used, matrix_view<const float> u,
+                    matrix_view<float> results) const {
         const auto n = static_cast<index_t>(rows.size());
         const auto in = c.memory.expert_in.take(n, u.width);
         for (index_t i = 0; i < n; ++i) std::copy_n(u[rows[static_cast<std::size_t>(i)] / used].data(), u.width, in[i].data());
@@ -97,7 +97,8 @@ struct experts_layer {
         kernel::matmul(weights->gate[expert], in, gate, c.threads);
         kernel::matmul(weights->up[expert], in, up, c.threads);
         for (index_t i = 0; i < n; ++i) kernel::gate<Activation>(gate[i], up[i]);
-        visit<at::expert_hidden>(probe, block, c.position_of(rows.front() / used), gate);
+        if constexpr (Probe::template watches<at::expert_hidden>)
+            c.probe(at::expert_hidden{}, block, c.position_of(rows.front() / used), gate);
         const auto out = c.memory.expert_sum.take(n, u.width);
         kernel::matmul(weights->down[expert], gate, out, c.threads);
         for (index_t i = 0; i < n; ++i) std::copy_n(out[i].data(), u.width, results[rows[static_cast<std::size_t>(i)]].data());
@@ -113,10 +114,10 @@ struct dense_sublayer {
     dense_sublayer(const block_weights& w, index_t block, index_t, index_t) : weights(&w), dense{&w.mlp, block} {}
 
     /// x: [tokens, width], changed in place.
-    [[gnu::noinline]] void operator()(context& c, matrix_view<float> x, probe_ref<Probe> probe) const {
+    [[gnu::noinline]] void operator()(context_of<Probe>& c, matrix_view<float> x) const {
         const auto a = c.memory.normed.take(x.rows, x.width), b = c.memory.branch.take(x.rows, x.width);
         norm_rows<norm::rms>(c.threads, x, weights->mlp_input_norm, c.epsilon, a);
-        dense(c, a, probe, b);
+        dense(c, a, b);
         norm_rows<PostNorm>(c.threads, b, weights->mlp_norm, c.epsilon, b);
         add_rows(x, b);
     }
@@ -134,14 +135,14 @@ struct experts_sublayer {
         : weights(&w), dense{&w.mlp, block}, routed{&w.experts, block, experts, used} {}
 
     /// x: [tokens, width], changed in place.
-    [[gnu::noinline]] void operator()(context& c, matrix_view<float> x, probe_ref<Probe> probe) const {
+    [[gnu::noinline]] void operator()(context_of<Probe>& c, matrix_view<float> x) const {
         const auto sum = c.memory.second.take(x.rows, x.width);
-        routed(c, x, probe, sum);
+        routed(c, x, sum);
         norm_rows<PostNorm>(c.threads, sum, weights->experts.experts_norm, c.epsilon, sum);
         if constexpr (DenseBranch) {
             const auto a = c.memory.normed.take(x.rows, x.width), b = c.memory.branch.take(x.rows, x.width);
             norm_rows<norm::rms>(c.threads, x, weights->mlp_input_norm, c.epsilon, a);
-            dense(c, a, probe, b);
+            dense(c, a, b);
             norm_rows<PostNorm>(c.threads, b, weights->experts.dense_norm, c.epsilon, b);
             add_rows(sum, b);
         }

@@ -18,7 +18,7 @@ struct per_layer_inputs_layer {
     std::span<const token_id> placeholders; ///< ids of image and audio tokens: they read row 0 of the table
 
     /// x: [tokens, model width], the scaled embeddings.
-    [[gnu::noinline]] matrix_view<float> operator()(context& c, matrix_view<const float> x, probe_ref<Probe> probe) const {
+    [[gnu::noinline]] matrix_view<float> operator()(context_of<Probe>& c, matrix_view<const float> x) const {
         const index_t all = weights->per_layer_projection.rows;
         const auto out = c.memory.per_layer_inputs.take(c.tokens, all);
         kernel::matmul(weights->per_layer_projection, x, out, c.threads);
@@ -33,7 +33,7 @@ struct per_layer_inputs_layer {
             weights->per_layer_table.decode_row(placeholder ? 0 : id, row.data());
             for (index_t i = 0; i < all; ++i) out[t][i] = static_cast<float>(PerLayerInput::combine(out[t][i], row[i] * token_scale));
         }
-        visit<at::per_layer_inputs>(probe, 0, c.position, out);
+        if constexpr (Probe::template watches<at::per_layer_inputs>) c.probe(at::per_layer_inputs{}, 0, c.position, out);
         return out;
     }
 };
@@ -45,11 +45,11 @@ struct per_layer_gate_layer {
     index_t block = 0;
 
     /// x: [tokens, width], changed in place; input: [tokens, P] of this block.
-    [[gnu::noinline]] void operator()(context& c, matrix_view<float> x, matrix_view<const float> input, probe_ref<Probe> probe) const {
+    [[gnu::noinline]] void operator()(context_of<Probe>& c, matrix_view<float> x, matrix_view<const float> input) const {
         const auto hidden = c.memory.per_layer_hidden.take(x.rows, weights->gate.rows);
         kernel::matmul(weights->gate, x, hidden, c.threads);
         for (index_t t = 0; t < x.rows; ++t) kernel::gate<activation::gelu_tanh>(hidden[t], input[t]);
-        visit<at::per_layer_gate>(probe, block, c.position_of(0), hidden);
+        if constexpr (Probe::template watches<at::per_layer_gate>) c.probe(at::per_layer_gate{}, block, c.position_of(0), hidden);
         const auto out = c.memory.branch.take(x.rows, x.width);
         kernel::matmul(weights->projection, hidden, out, c.threads);
         norm_rows<norm::rms>(c.threads, out, weights->norm, c.epsilon, out);

@@ -71,8 +71,8 @@ class any_block {
   public:
     virtual ~any_block() = default;
     /// See block.
-    virtual void run(context& c, rope_table& rope, matrix_view<float> x, matrix_view<const float> per_layer, kv_cache& cache,
-                     pruning_state* pruning, bool observe, Probe& probe) const = 0;
+    virtual void run(context_of<Probe>& c, rope_table& rope, matrix_view<float> x, matrix_view<const float> per_layer,
+                     kv_cache& cache) const = 0;
 };
 
 /// The code of a composition, of which the forward pass knows no more than this.
@@ -82,7 +82,7 @@ struct stack_parts {
                                                                index_t experts_used, float scalar);
     make_block *sliding_own, *full_own, *sliding_shared, *full_shared;
     /// Null if there are none; see per_layer_inputs_layer.
-    matrix_view<float> (*per_layer_inputs)(const decoder_weights&, const dimensions&, context&, matrix_view<const float> x, Probe&);
+    matrix_view<float> (*per_layer_inputs)(const decoder_weights&, const dimensions&, context_of<Probe>&, matrix_view<const float> x);
     void (*cap)(std::span<float> logits, float stored);
     bool prunes;      ///< any part does
     bool looks_ahead; ///< any mask does
@@ -151,16 +151,17 @@ class block_stack {
         s.rope_sliding.fill(s.length, tokens);
         s.rope_full.fill(s.length, tokens);
         workspace& memory = run_on.memory;
-        context c{run_on.threads, memory, s.length, tokens, ids, image_end, s.rope_sliding, s.rope_full, static_cast<float>(d.epsilon)};
+        auto c = watched_by(s.probe, {run_on.threads, memory, s.length, tokens, ids, image_end, s.rope_sliding, s.rope_full,
+                                      static_cast<float>(d.epsilon)});
 
         auto x = memory.residual.take(tokens, d.width);
         for (index_t t = 0; t < tokens; ++t) {
             plan_.weights->embedding.decode_row(ids[static_cast<std::size_t>(t)], x[t].data());
             kernel::scale(x[t], plan_.embedding_scale);
         }
-        visit<at::embedding>(s.probe, 0, c.position, x);
+        if constexpr (Probe::template watches<at::embedding>) c.probe(at::embedding{}, 0, c.position, x);
         matrix_view<float> per_layer;
-        if (parts_.per_layer_inputs != nullptr) per_layer = parts_.per_layer_inputs(*plan_.weights, d, c, x, s.probe);
+        if (parts_.per_layer_inputs != nullptr) per_layer = parts_.per_layer_inputs(*plan_.weights, d, c, x);
 
         for (index_t i = 0; i < d.blocks(); ++i) {
             run_block(s, c, i, x, per_layer);
@@ -173,7 +174,7 @@ class block_stack {
         }
         const auto out = memory.normed.take(c.tokens, d.width);
         norm_rows<norm::rms>(c.threads, x, plan_.weights->final_norm, c.epsilon, out);
-        visit<at::final_norm>(s.probe, d.blocks(), c.position_of(0), out);
+        if constexpr (Probe::template watches<at::final_norm>) c.probe(at::final_norm{}, d.blocks(), c.position_of(0), out);
         s.length += tokens;
         return out;
     }
@@ -185,7 +186,7 @@ class block_stack {
         run_on.threads.for_ranges(out.rows, 1, [&](index_t first, index_t last) {
             for (index_t r = first; r < last; ++r) parts_.cap(out[r], cap);
         });
-        visit<at::logits>(s.probe, plan_.sizes.blocks(), position, out);
+        if constexpr (Probe::template watches<at::logits>) s.probe(at::logits{}, plan_.sizes.blocks(), position, out);
     }
 
     /// Reads `ids` in chunks of at most `chunk` tokens (0: all at once; longer where an image would be cut) and calls sink(first, hidden)
@@ -219,24 +220,24 @@ class block_stack {
         x = x.slice(0, static_cast<index_t>(rows.size()));
     }
 
-    void run_block(sequence_type& s, context& c, index_t i, matrix_view<float> x, matrix_view<const float> per_layer) const {
+    void run_block(sequence_type& s, context_of<Probe>& c, index_t i, matrix_view<float> x, matrix_view<const float> per_layer) const {
         const auto n = static_cast<std::size_t>(i);
         const bool full = plan_.sizes[i].full;
         kv_cache& cache = s.caches[static_cast<std::size_t>(plan_.donor[n])];
         const bool observe = parts_.prunes && i < plan_.pruning.first_block;
-        if (observe && i == 0) {
-            const auto received = c.memory.received.take(c.tokens, c.position + c.tokens);
-            std::fill_n(received.data, received.rows * received.width, 0.0F);
+        c.received = {};
+        if (observe) {
+            c.received = c.memory.received.take(c.tokens, c.position + c.tokens);
+            if (i == 0) std::fill_n(c.received.data, c.received.rows * c.received.width, 0.0F);
         }
-        pruning_state* pruning = parts_.prunes && !observe ? &s.pruning : nullptr;
+        c.pruning = parts_.prunes && !observe ? &s.pruning : nullptr;
         matrix_view<const float> input;
         if (per_layer.rows > 0) input = per_layer.columns(i * plan_.sizes.per_layer_width, plan_.sizes.per_layer_width);
-        blocks_[n]->run(c, full ? c.rope_full : c.rope_sliding, x, input, cache, pruning, observe, s.probe);
+        blocks_[n]->run(c, full ? c.rope_full : c.rope_sliding, x, input, cache);
         if (observe && i == plan_.pruning.first_block - 1) {
-            const auto received = c.memory.received.take(c.tokens, c.position + c.tokens);
             for (index_t t = 0; t < c.tokens; ++t) {
                 const index_t query = c.position + t;
-                s.pruning.advance(plan_.pruning, query, received[t].first(static_cast<std::size_t>(query + 1)));
+                s.pruning.advance(plan_.pruning, query, c.received[t].first(static_cast<std::size_t>(query + 1)));
             }
         }
     }
@@ -253,9 +254,9 @@ class block_of_kind final : public any_block<typename Block::probe_type> {
 
     block_of_kind(const block_weights& w, const attention_sizes& sizes, index_t experts, index_t experts_used, float scalar)
         : block_(w, sizes, experts, experts_used, scalar) {}
-    void run(context& c, rope_table& rope, matrix_view<float> x, matrix_view<const float> per_layer, kv_cache& cache,
-             pruning_state* pruning, bool observe, probe_type& probe) const override {
-        block_(c, rope, x, per_layer, cache, pruning, observe, probe);
+    void run(context_of<probe_type>& c, rope_table& rope, matrix_view<float> x, matrix_view<const float> per_layer,
+             kv_cache& cache) const override {
+        block_(c, rope, x, per_layer, cache);
     }
     static std::unique_ptr<const any_block<probe_type>> make(const block_weights& w, const attention_sizes& sizes, index_t experts,
                                                              index_t experts_used, float scalar) {
@@ -264,8 +265,8 @@ class block_of_kind final : public any_block<typename Block::probe_type> {
 };
 
 template <class PerLayerInput, class Probe>
-matrix_view<float> per_layer_inputs(const decoder_weights& w, const dimensions& d, context& c, matrix_view<const float> x, Probe& probe) {
-    return per_layer_inputs_layer<PerLayerInput, probe_at<Probe, at::per_layer_inputs>>{&w, d.per_layer_width, d.placeholders}(c, x, probe);
+matrix_view<float> per_layer_inputs(const decoder_weights& w, const dimensions& d, context_of<Probe>& c, matrix_view<const float> x) {
+    return per_layer_inputs_layer<PerLayerInput, probe_at<Probe, at::per_layer_inputs>>{&w, d.per_layer_width, d.placeholders}(c, x);
 }
 
 template <class PerLayerInput, class Probe>

@@ -45,7 +45,7 @@ concept feed_forward = requires(index_t width, bool shares_kv) {
 };
 
 /// A feed-forward part that brings its own sublayer, `T::template sublayer<Activation, PostNorm, Probe>`: made as
-/// `sublayer(block_weights, block, experts, experts_used)`, called as `sublayer(context&, x, probe)` on the residual stream x [tokens,
+/// `sublayer(block_weights, block, experts, experts_used)`, called as `sublayer(context_of<Probe>&, x)` on the residual stream x [tokens,
 /// width], which it changes in place. Constant, and a token's row may only depend on that row.
 template <class T>
 concept own_sublayer = feed_forward<T> && requires {
