@@ -53,8 +53,7 @@ struct ungated : feed_forward::gated_double_wide { // a feed-forward part that b
                 for (float& h : hidden[t]) h = Activation::apply(h);
             }
             kernel::matmul(weights->mlp.down, hidden, b, c.threads);
-            norm_rows<PostNorm>(c.threads, b, weights->mlp_norm, c.epsilon, b);
-            add_rows(x, b);
+            add_normed<PostNorm>(c.threads, x, b, weights->mlp_norm, c.epsilon);
         }
     };
 };

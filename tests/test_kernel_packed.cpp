@@ -173,6 +173,43 @@ TEST_CASE("packed: a token's result is the same beside any others and with any n
     }
 }
 
+// Products that share x share its rounding; two of the same memory but other sizes must not.
+TEST_CASE("packed: products side by side give the bits of each alone", "[packed][determinism]") {
+    constexpr index_t rows = 45, width = 256;
+    const auto& q4 = format::info_of<format::q4_0>();
+    const auto& q6 = format::info_of<format::q6_k>();
+    const auto& f32 = format::info_of<format::f32>();
+    const auto a_blocks = random_blocks(q4, rows, width), b_blocks = random_blocks(q6, rows, width);
+    const packed_view a(q4, a_blocks.data(), rows, width, *kernel::products_for(q4)),
+        b(q6, b_blocks.data(), rows, width, *kernel::products_for(q6)),
+        half(q4, a_blocks.data(), rows, width / 2, *kernel::products_for(q4));
+    const auto c_rows = random_floats(rows * width, 31);
+    const kernel::weight_view c{&f32, reinterpret_cast<const std::byte*>(c_rows.data()), rows, width};
+    for (const index_t tokens : {1, 5, 19}) {
+        const auto x = random_floats(tokens * width, 32), other = random_floats(tokens * width, 33);
+        const matrix_view<const float> in(x.data(), tokens, width), in_other(other.data(), tokens, width),
+            narrow(x.data(), tokens, width / 2);
+        for (const index_t threads : {1, 2, 3}) {
+            executor run(threads);
+            std::array<aligned_vector<float>, 6> y;
+            for (auto& out : y) out.resize(static_cast<std::size_t>(tokens * rows));
+            const auto into = [&](std::size_t i) { return matrix_view<float>(y[i].data(), tokens, rows); };
+            kernel::matmul(
+                {{a, in, into(0)}, {c, in, into(1)}, {b, in, into(2)}, {half, narrow, into(3)}, {b, in_other, into(4)}, {a, in, into(5)}},
+                run);
+            CHECK((y[0] == product(a, x, tokens)));
+            CHECK((y[1] == product(c, x, tokens)));
+            CHECK((y[2] == product(b, x, tokens)));
+            const aligned_vector<float> narrow_x(x.begin(), x.begin() + tokens * width / 2);
+            CHECK((y[3] == product(half, narrow_x, tokens)));
+            CHECK((y[4] == product(b, other, tokens)));
+            CHECK((y[5] == y[0]));
+        }
+    }
+    executor run(2);
+    kernel::matmul(std::span<const kernel::product>{}, run); // nothing to do
+}
+
 TEST_CASE("packed: slices begin at strips", "[packed]") {
     constexpr index_t rows = 96, width = 64;
     const format::info& f = format::info_of<format::q8_0>();

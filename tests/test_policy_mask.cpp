@@ -33,7 +33,7 @@ std::vector<index_t> listed(index_t query, index_t end, mask_sizes sizes) {
     kv_cache cache(1, 0, 0);
     cache.make_room(0, std::max(end, query + 1));
     visible_keys keys;
-    list_visible<Mask, Kv>(query, end, Mask::looks_ahead ? 0 : end, sizes, cache, keys);
+    list_visible(seen_by<Mask, Kv>(query, end, Mask::looks_ahead ? 0 : end, sizes), cache, nullptr, keys);
     CHECK(keys.rows == keys.positions); // such a cache holds position p in row p
     return keys.positions;
 }

@@ -9,55 +9,129 @@ namespace by_hand {
 
 using namespace loupe;
 
-// layer/attention.hpp, list_visible
+// layer/attention.hpp, seen_by
 template <class Mask>
-[[gnu::noinline]] inline void list_visible(index_t query, index_t end, index_t image_end, mask_sizes sizes, const kv_cache& cache,
-                                           visible_keys& out) {
-    out.rows.clear();
-    out.positions.clear();
-    const index_t reach = Mask::reach(sizes);
-    const index_t first = reach == 0 ? 0 : std::max<index_t>(0, query - reach + 1);
-    for (index_t key = first; key < end; ++key) {
-        if (!Mask::sees(query, key, sizes) && !(key > query && key < image_end)) continue;
-        out.rows.push_back(cache.row(key));
-        out.positions.push_back(key);
-    }
-}
+struct seen_by {
+    index_t query, end, image_end;
+    mask_sizes sizes;
 
-// layer/attention.hpp, attend_rows
+    seen_by(const context& c, index_t t, const attention_sizes& s) : query(c.position_of(t)), end(query + 1), image_end(0), sizes(s.mask) {
+        if (s.images_see_themselves && !c.image_end.empty()) image_end = c.image_end[static_cast<std::size_t>(c.in_chunk(t))];
+        end = std::max(end, image_end);
+    }
+    index_t first() const {
+        const index_t reach = Mask::reach(sizes);
+        return reach == 0 ? 0 : std::max<index_t>(0, query - reach + 1);
+    }
+    bool operator()(index_t key) const { return key < end && (Mask::sees(query, key, sizes) || (key > query && key < image_end)); }
+};
+
+// layer/attention.hpp, attend_tiles
 template <class Mask>
-struct attend_rows {
+struct attend_tiles {
+    static constexpr index_t tile = 8;
+
     const context& c;
     const attention_sizes& sizes;
     matrix_view<const float> q;
     const kv_cache& cache;
     matrix_view<float> mix;
 
-    void operator()(index_t first_row, index_t last_row) const {
+    index_t tiles() const { return (c.tokens + tile - 1) / tile; }
+
+    std::pair<index_t, index_t> keys_of(index_t number) const {
+        index_t first = std::numeric_limits<index_t>::max(), end = 0;
+        for (index_t t = number * tile; t < std::min(c.tokens, (number + 1) * tile); ++t) {
+            const seen_by<Mask> sees(c, t, sizes);
+            first = std::min(first, sees.first()), end = std::max(end, sees.end);
+        }
+        return {first, end};
+    }
+
+    void add(kernel::attention_sums& sums, index_t number, index_t g, index_t first, index_t end) const {
         const index_t group = sizes.heads / sizes.kv_heads, D = sizes.head_width;
-        thread_local visible_keys visible;
-        thread_local scratch<float> memory;
-        for (index_t t = first_row; t < last_row; ++t) {
-            const index_t query = c.position_of(t);
-            index_t end = query + 1;
-            index_t image_end = 0;
-            if (sizes.images_see_themselves && !c.image_end.empty()) image_end = c.image_end[static_cast<std::size_t>(c.in_chunk(t))];
-            end = std::max(end, image_end);
-            list_visible<Mask>(query, end, image_end, sizes.mask, cache, visible);
-            const auto n = static_cast<index_t>(visible.rows.size());
-            const auto scores = memory.take(sizes.heads, n);
+        const index_t begin = number * tile, count = std::min(c.tokens, begin + tile) - begin;
+        thread_local std::vector<const float*> queries;
+        thread_local std::vector<std::uint64_t> visible;
+        queries.clear();
+        for (index_t t = begin; t < begin + count; ++t) {
+            for (index_t h = 0; h < group; ++h) queries.push_back(q[t].data() + (g * group + h) * D);
+        }
+        visible.resize(queries.size());
+        sums.start(count * group, D);
+        for (index_t block = first / kernel::key_block * kernel::key_block; block < end; block += kernel::key_block) {
+            const index_t keys = std::min(kernel::key_block, end - block);
+            std::uint64_t any = 0;
+            for (index_t t = 0; t < count; ++t) {
+                const seen_by<Mask> sees(c, begin + t, sizes);
+                std::uint64_t bits = 0;
+                for (index_t j = 0; j < keys; ++j) bits |= static_cast<std::uint64_t>(sees(block + j)) << j;
+                std::fill_n(visible.begin() + t * group, group, bits);
+                any |= bits;
+            }
+            if (any == 0) continue;
+            std::array<index_t, kernel::key_block> rows;
+            for (index_t j = 0; j < keys; ++j) rows[static_cast<std::size_t>(j)] = cache.row(block + j);
+            sums.template add<softcap::none>(queries, cache.keys() + g * D, cache.values() + g * D, cache.width(),
+                                             std::span(rows).first(static_cast<std::size_t>(keys)), visible, sizes.score_scale, sizes.cap);
+        }
+    }
+
+    void finish(const kernel::attention_sums& sums, index_t number, index_t g) const {
+        const index_t group = sizes.heads / sizes.kv_heads, D = sizes.head_width, begin = number * tile;
+        for (index_t t = begin; t < std::min(c.tokens, begin + tile); ++t) {
+            for (index_t h = 0; h < group; ++h) {
+                sums.finish((t - begin) * group + h,
+                            mix[t].subspan(static_cast<std::size_t>((g * group + h) * D), static_cast<std::size_t>(D)));
+            }
+        }
+    }
+
+    void operator()(index_t first, index_t last) const {
+        thread_local kernel::attention_sums all, part;
+        for (; first < last; ++first) {
+            const index_t number = first / sizes.kv_heads, g = first % sizes.kv_heads;
+            const auto [begin, end] = keys_of(number);
+            for (index_t span = begin / kernel::key_span; span * kernel::key_span < end; ++span) {
+                const index_t from = std::max(begin, span * kernel::key_span), to = std::min(end, (span + 1) * kernel::key_span);
+                if (from == begin) {
+                    add(all, number, g, from, to);
+                } else {
+                    add(part, number, g, from, to);
+                    all.merge(part);
+                }
+            }
+            finish(all, number, g);
+        }
+    }
+
+    void in_spans() const {
+        thread_local std::vector<kernel::attention_sums> storage;
+        struct piece {
+            index_t number, g, first, end;
+        };
+        std::vector<piece> pieces;
+        for (index_t number = 0; number < tiles(); ++number) {
+            const auto [begin, end] = keys_of(number);
             for (index_t g = 0; g < sizes.kv_heads; ++g) {
-                const matrix_view<const float> heads(q[t].data() + g * group * D, group, D);
-                kernel::attention_scores(heads, cache.keys() + g * D, cache.width(), visible.rows, scores.slice(g * group, group));
+                for (index_t span = begin / kernel::key_span; span * kernel::key_span < end; ++span) {
+                    pieces.push_back({number, g, std::max(begin, span * kernel::key_span), std::min(end, (span + 1) * kernel::key_span)});
+                }
             }
-            for (index_t h = 0; h < sizes.heads; ++h) {
-                for (float& s : scores[h]) s = softcap::none::apply(s * sizes.score_scale, sizes.cap);
+        }
+        if (storage.size() < pieces.size()) storage.resize(pieces.size());
+        kernel::attention_sums* const sums = storage.data(); // of this thread, whichever thread works on it
+        c.threads.for_ranges(static_cast<index_t>(pieces.size()), 1, [&](index_t first, index_t last) {
+            for (; first < last; ++first) {
+                const piece& p = pieces[static_cast<std::size_t>(first)];
+                add(sums[first], p.number, p.g, p.first, p.end);
             }
-            for (index_t h = 0; h < sizes.heads && n > 0; ++h) kernel::softmax(scores[h]);
-            for (index_t g = 0; g < sizes.kv_heads; ++g) {
-                kernel::attention_mix(scores.slice(g * group, group), cache.values() + g * D, cache.width(), visible.rows,
-                                      {mix[t].data() + g * group * D, group, D});
+        });
+        for (std::size_t i = 0, next = 0; i < pieces.size(); i = next) {
+            for (next = i + 1; next < pieces.size() && pieces[next].number == pieces[i].number && pieces[next].g == pieces[i].g; ++next) {
+                sums[i].merge(sums[next]);
             }
+            finish(sums[i], pieces[i].number, pieces[i].g);
         }
     }
 };
@@ -66,8 +140,13 @@ struct attend_rows {
 template <class Mask>
 [[gnu::noinline]] inline void attend(context& c, const attention_sizes& sizes, matrix_view<const float> q, const kv_cache& cache,
                                      matrix_view<float> mix) {
-    const attend_rows<Mask> rows{c, sizes, q, cache, mix};
-    c.threads.for_ranges(c.tokens, 8, rows);
+    const attend_tiles<Mask> tiles{c, sizes, q, cache, mix};
+    const index_t pieces = tiles.tiles() * sizes.kv_heads;
+    if (pieces < 2 * c.threads.size() && c.threads.size() > 1) {
+        tiles.in_spans();
+    } else {
+        c.threads.for_ranges(pieces, 1, tiles);
+    }
 }
 
 // layer/attention.hpp, attention_layer
@@ -76,20 +155,30 @@ struct attention_layer {
     const attention_weights* weights;
     attention_sizes sizes;
 
-    [[gnu::noinline]] void operator()(context& c, rope_table& rope, matrix_view<const float> x, kv_cache& cache,
+    [[gnu::noinline]] void operator()(context& c, const rope_table& rope, matrix_view<const float> x, kv_cache& cache,
                                       matrix_view<float> out) const {
         const index_t q_width = sizes.heads * sizes.head_width, kv_width = sizes.kv_heads * sizes.head_width;
         const auto q = c.memory.q.take(c.tokens, q_width);
-        kernel::matmul(weights->q, x, q, c.threads);
-        norm_rows<norm::rms>(c.threads, q, weights->q_norm, c.epsilon, q, sizes.heads);
-        for (index_t t = 0; t < c.tokens; ++t) rope.rotate(q[t], c.in_chunk(t));
-        if constexpr (OwnsKv) {
+        const auto finish_query = [&](index_t t) {
+            norm_heads<norm::rms>(q[t], weights->q_norm, c.epsilon, sizes.heads);
+            rope.rotate(q[t], c.in_chunk(t));
+        };
+        if constexpr (!OwnsKv) {
+            kernel::matmul(weights->q, x, q, c.threads);
+            c.threads.for_ranges(c.tokens, 8, [&](index_t first, index_t last) {
+                for (index_t t = first; t < last; ++t) finish_query(t);
+            });
+        } else {
             const auto k = c.memory.k.take(c.tokens, kv_width), v = c.memory.v.take(c.tokens, kv_width);
-            kernel::matmul(weights->k, x, k, c.threads);
-            kernel::matmul(weights->v, x, v, c.threads);
-            norm_rows<norm::rms>(c.threads, k, weights->k_norm, c.epsilon, k, sizes.kv_heads);
-            norm_rows<norm::rms_without_gain>(c.threads, v, {}, c.epsilon, v, sizes.kv_heads);
-            for (index_t t = 0; t < c.tokens; ++t) rope.rotate(k[t], t);
+            kernel::matmul({{weights->q, x, q}, {weights->k, x, k}, {weights->v, x, v}}, c.threads);
+            c.threads.for_ranges(c.tokens, 8, [&](index_t first, index_t last) {
+                for (index_t t = first; t < last; ++t) {
+                    finish_query(t);
+                    norm_heads<norm::rms>(k[t], weights->k_norm, c.epsilon, sizes.kv_heads);
+                    norm_heads<norm::rms_without_gain>(v[t], {}, c.epsilon, sizes.kv_heads);
+                    rope.rotate(k[t], t);
+                }
+            });
             cache.make_room(c.position, c.tokens);
             for (index_t t = 0; t < c.tokens; ++t) {
                 std::copy_n(k[t].data(), kv_width, cache.key(c.position + t));
@@ -109,8 +198,7 @@ struct feed_forward_layer {
 
     [[gnu::noinline]] void operator()(context& c, matrix_view<const float> x, matrix_view<float> out) const {
         const auto gate = c.memory.gate.take(x.rows, weights->gate.rows), up = c.memory.up.take(x.rows, weights->up.rows);
-        kernel::matmul(weights->gate, x, gate, c.threads);
-        kernel::matmul(weights->up, x, up, c.threads);
+        kernel::matmul({{weights->gate, x, gate}, {weights->up, x, up}}, c.threads);
         c.threads.for_ranges(x.rows, 8, [&](index_t first, index_t last) {
             for (index_t t = first; t < last; ++t) kernel::gate<activation::gelu_tanh>(gate[t], up[t]);
         });
@@ -127,8 +215,7 @@ struct dense_sublayer {
         const auto a = c.memory.normed.take(x.rows, x.width), b = c.memory.branch.take(x.rows, x.width);
         norm_rows<norm::rms>(c.threads, x, weights->mlp_input_norm, c.epsilon, a);
         dense(c, a, b);
-        norm_rows<norm::rms>(c.threads, b, weights->mlp_norm, c.epsilon, b);
-        add_rows(x, b);
+        add_normed<norm::rms>(c.threads, x, b, weights->mlp_norm, c.epsilon);
     }
 };
 
@@ -143,8 +230,7 @@ struct per_layer_gate_layer {
         for (index_t t = 0; t < x.rows; ++t) kernel::gate<activation::gelu_tanh>(hidden[t], input[t]);
         const auto out = c.memory.branch.take(x.rows, x.width);
         kernel::matmul(weights->projection, hidden, out, c.threads);
-        norm_rows<norm::rms>(c.threads, out, weights->norm, c.epsilon, out);
-        add_rows(x, out);
+        add_normed<norm::rms>(c.threads, x, out, weights->norm, c.epsilon);
     }
 };
 
@@ -163,8 +249,7 @@ struct block_layer {
         const auto a = c.memory.normed.take(x.rows, x.width), b = c.memory.branch.take(x.rows, x.width);
         norm_rows<norm::rms>(c.threads, x, weights->input_norm, c.epsilon, a);
         attention(c, rope, a, cache, b);
-        norm_rows<norm::rms>(c.threads, b, weights->attention_norm, c.epsilon, b);
-        add_rows(x, b);
+        add_normed<norm::rms>(c.threads, x, b, weights->attention_norm, c.epsilon);
         feed_forward(c, x);
         per_layer(c, x, input);
         if (scalar != 1.0F) {

@@ -40,6 +40,8 @@ class scratch {
         if (static_cast<index_t>(storage_.size()) < n) storage_.resize(static_cast<std::size_t>(n));
         return {storage_.data(), static_cast<std::size_t>(n)};
     }
+    /// What was taken last.
+    const T* data() const { return storage_.data(); }
     /// A view of shape [rows, width], contents unspecified.
     matrix_view<T> take(index_t rows, index_t width) { return {take(rows * width).data(), rows, width}; }
 };

@@ -157,6 +157,7 @@ class binder {
         m.rows = rows;
         m.width = width;
         m.owner = t.owner;
+        m.mapped = true;
         return m;
     }
 };

@@ -6,6 +6,7 @@
 
 #include <cerrno>
 #include <cstddef>
+#include <cstdint>
 #include <cstring>
 #include <filesystem>
 #include <memory>
@@ -97,6 +98,13 @@ class mapped_file {
     /// Keeps the mapping alive.
     std::shared_ptr<const void> owner() const { return region_; }
 };
+
+/// Gives back the memory of bytes of a mapped file, which are read from it again when they are wanted.
+inline void forget(const std::byte* mapped, index_t count) {
+    const auto page = static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE)), begin = reinterpret_cast<std::uintptr_t>(mapped);
+    const std::uintptr_t first = (begin + page - 1) / page * page, last = (begin + static_cast<std::uintptr_t>(count)) / page * page;
+    if (first < last) ::madvise(reinterpret_cast<void*>(first), last - first, MADV_DONTNEED); // advice: a failure changes nothing
+}
 
 /// A file that appears as a whole or not at all: written under another name beside the target and renamed by close().
 /// A target that exists and is no regular file (a device, a pipe) is written to directly.

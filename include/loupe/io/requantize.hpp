@@ -4,6 +4,7 @@
 #include <loupe/core/error.hpp>
 #include <loupe/core/executor.hpp>
 #include <loupe/format/formats.hpp>
+#include <loupe/io/mapped_file.hpp>
 #include <loupe/layer/weights.hpp>
 #include <loupe/policy/weights.hpp>
 
@@ -44,7 +45,10 @@ inline void pack_matrices(decoder_weights& w, const kernel::integer_products* (*
         const kernel::integer_products* products = products_for(*m.format);
         if (products == nullptr) return;
         auto& packed = done[m.data];
-        if (!packed) packed = std::make_shared<const aligned_vector<std::byte>>(kernel::pack(m, *products, threads));
+        if (!packed) {
+            packed = std::make_shared<const aligned_vector<std::byte>>(kernel::pack(m, *products, threads));
+            if (m.mapped) forget(m.data, m.bytes());
+        }
         m.integers = products;
         m.packed = packed->data();
         m.owner_of_packed = packed;
@@ -93,6 +97,7 @@ void requantize_matrices(decoder_weights& w, executor& threads) {
         m.format = &target;
         m.data = bytes->data();
         m.owner = bytes;
+        m.mapped = false;
     });
 }
 

@@ -1,11 +1,16 @@
-// Attention of the query heads that share one key head, over a list of cache rows.
+// Attention of the query heads that share one key head: over a list of cache rows with the weights kept, or block by block without.
 #pragma once
 
+#include <loupe/core/buffer.hpp>
 #include <loupe/core/compat/xsimd.hpp>
 #include <loupe/core/view.hpp>
 #include <loupe/kernel/dot_tile.hpp>
+#include <loupe/kernel/elementwise.hpp>
 
+#include <cstdint>
+#include <limits>
 #include <span>
+#include <vector>
 
 namespace loupe::kernel {
 
@@ -73,5 +78,204 @@ inline void attention_mix(matrix_view<const float> probs, const float* values, i
         }
     }
 }
+
+/// Positions of keys that are looked at together. A block begins at a multiple of this position, whatever the chunk: so do its sums.
+inline constexpr index_t key_block = 64;
+/// Positions whose sums are kept apart: what threads share when one query looks back far.
+inline constexpr index_t key_span = 1024;
+
+/// Softmax-weighted sums of values for some rows of queries, block by block of keys, without ever holding all weights
+/// (online softmax, Milakov & Gimelshein 1805.02867; FlashAttention, Dao et al. 2205.14135):
+///
+///   m' = max(m, max_j s_j),  l' = l e^(m − m') + Σ_j e^(s_j − m'),  y' = y e^(m − m') + Σ_j e^(s_j − m') v_j,  at the end y / l
+///
+/// A key that a row does not see changes none of its bits, so rows may be computed beside any others.
+class attention_sums {
+    index_t rows_ = 0, width_ = 0;
+    std::vector<float> largest_, total_;
+    scratch<float> sums_, scores_;
+
+  public:
+    /// The score of a key that is not seen.
+    static constexpr float unseen = -std::numeric_limits<float>::infinity();
+
+    /// No keys yet.
+    void start(index_t rows, index_t width) {
+        rows_ = rows, width_ = width;
+        largest_.assign(static_cast<std::size_t>(rows), unseen);
+        total_.assign(static_cast<std::size_t>(rows), 0.0F);
+        const auto sums = sums_.take(rows * width);
+        std::fill(sums.begin(), sums.end(), 0.0F);
+    }
+
+    /// Keys of one block: q[r] is row r's query, keys and values of key j lie in cache row `cache_rows[j]`; bit j of visible[r] says
+    /// whether r sees it. Scores are scaled, then go through `SoftCap`.
+    template <class SoftCap>
+    void add(std::span<const float* const> q, const float* keys, const float* values, index_t stride, std::span<const index_t> cache_rows,
+             std::span<const std::uint64_t> visible, float scale, float cap) {
+        const auto n = static_cast<index_t>(cache_rows.size());
+        const auto scores = scores_.take(rows_, key_block);
+        score(q, keys, stride, cache_rows, scores);
+        for (index_t r = 0; r < rows_; ++r) {
+            const std::span<float> row = scores[r];
+            kernel::scale(row.first(static_cast<std::size_t>(n)), scale);
+            kernel::softcap<SoftCap>(row.first(static_cast<std::size_t>(n)), cap);
+            const std::uint64_t seen = visible[static_cast<std::size_t>(r)];
+            if (seen != ~std::uint64_t{0}) {
+                for (index_t j = 0; j < n; ++j) {
+                    if ((seen >> j & 1) == 0) row[static_cast<std::size_t>(j)] = unseen;
+                }
+            }
+            std::fill(row.begin() + n, row.end(), unseen);
+        }
+        add_scored(scores, values, stride, cache_rows);
+    }
+
+    /// The same for scores that are known, [rows, key_block], `unseen` where a row does not see a key; they become weights. Any cache row
+    /// will do for a key that no row sees.
+    void add_scored(matrix_view<float> scores, const float* values, index_t stride, std::span<const index_t> cache_rows) {
+        for (index_t r = 0; r < rows_; ++r) weigh(r, scores[r]);
+        mix(scores, values, stride, cache_rows);
+    }
+
+    /// The sums of later keys.
+    void merge(const attention_sums& later) {
+        for (index_t r = 0; r < rows_; ++r) {
+            float &m = largest_[static_cast<std::size_t>(r)], &l = total_[static_cast<std::size_t>(r)];
+            const float m2 = later.largest_[static_cast<std::size_t>(r)], l2 = later.total_[static_cast<std::size_t>(r)];
+            if (m2 == unseen) continue;
+            const float most = std::max(m, m2), mine = m == unseen ? 0.0F : std::exp(m - most), theirs = std::exp(m2 - most);
+            const std::span<float> y = sums_.take(rows_, width_)[r];
+            kernel::scale(y, mine);
+            kernel::add(y, {later.sums_.data() + r * width_, static_cast<std::size_t>(width_)}, theirs);
+            l = l * mine + l2 * theirs;
+            m = most;
+        }
+    }
+
+    /// y of row r; zeros if it saw no key.
+    void finish(index_t r, std::span<float> out) const {
+        const float l = total_[static_cast<std::size_t>(r)];
+        std::copy_n(sums_.data() + r * width_, width_, out.data());
+        kernel::scale(out, l > 0 ? 1 / l : 0.0F);
+    }
+
+  private:
+    template <int M>
+    void score_rows(std::span<const float* const> q, index_t r, const float* keys, index_t stride, std::span<const index_t> cache_rows,
+                    index_t j, index_t count, matrix_view<float> scores) const {
+        std::array<const float*, M> qs;
+        for (int m = 0; m < M; ++m) qs[m] = q[static_cast<std::size_t>(r + m)];
+        const auto run = [&]<int N>(index_t at) {
+            std::array<const float*, N> ks;
+            for (int i = 0; i < N; ++i) ks[i] = keys + cache_rows[static_cast<std::size_t>(at + i)] * stride;
+            dot_tile<M, N>(qs, ks, width_, scores.data + r * scores.stride + at, scores.stride);
+        };
+        if (count == tile_w) {
+            run.template operator()<tile_w>(j);
+        } else {
+            for (index_t i = 0; i < count; ++i) run.template operator()<1>(j + i);
+        }
+    }
+
+    /// scores[r, j] = q[r] · key j.
+    void score(std::span<const float* const> q, const float* keys, index_t stride, std::span<const index_t> cache_rows,
+               matrix_view<float> scores) const {
+        const auto n = static_cast<index_t>(cache_rows.size());
+        for (index_t j = 0; j < n; j += tile_w) {
+            const index_t count = std::min<index_t>(tile_w, n - j);
+            index_t r = 0;
+            for (; r + tile_x <= rows_; r += tile_x) score_rows<tile_x>(q, r, keys, stride, cache_rows, j, count, scores);
+            for (; r + 2 <= rows_; r += 2) score_rows<2>(q, r, keys, stride, cache_rows, j, count, scores);
+            for (; r < rows_; ++r) score_rows<1>(q, r, keys, stride, cache_rows, j, count, scores);
+        }
+    }
+
+    /// Scores of row r become weights e^(s − m'); what was summed so far is scaled to the new maximum.
+    void weigh(index_t r, std::span<float> row) {
+        using simd::floats;
+        static_assert(key_block % simd::width == 0);
+        float &m = largest_[static_cast<std::size_t>(r)], &l = total_[static_cast<std::size_t>(r)];
+        floats high(unseen);
+        for (index_t j = 0; j < key_block; j += simd::width) high = xsimd::max(high, floats::load_aligned(row.data() + j));
+        const float most = std::max(m, simd::largest(high));
+        if (most == unseen) { // nothing seen yet
+            std::fill(row.begin(), row.end(), 0.0F);
+            return;
+        }
+        floats sum(0.0F);
+        for (index_t j = 0; j < key_block; j += simd::width) {
+            const floats e = xsimd::exp(floats::load_aligned(row.data() + j) - floats(most));
+            e.store_aligned(row.data() + j);
+            sum += e;
+        }
+        if (most != m) {
+            const float earlier = m == unseen ? 0.0F : std::exp(m - most);
+            kernel::scale(sums_.take(rows_, width_)[r], earlier);
+            l *= earlier;
+            m = most;
+        }
+        l += simd::sum(sum);
+    }
+
+    template <int M, int Columns>
+    static void mix_tile(const float* weights, index_t weight_stride, const float* values, index_t stride,
+                         std::span<const index_t> cache_rows, float* out, index_t out_stride) {
+        using simd::floats;
+        std::array<std::array<floats, Columns>, M> y;
+#pragma GCC unroll 8
+        for (int m = 0; m < M; ++m) {
+#pragma GCC unroll 8
+            for (int c = 0; c < Columns; ++c) y[m][c] = floats::load_unaligned(out + m * out_stride + c * simd::width);
+        }
+        for (std::size_t j = 0; j < cache_rows.size(); ++j) {
+            const float* v = values + cache_rows[j] * stride;
+            std::array<floats, Columns> x;
+#pragma GCC unroll 8
+            for (int c = 0; c < Columns; ++c) x[c] = floats::load_unaligned(v + c * simd::width);
+#pragma GCC unroll 8
+            for (int m = 0; m < M; ++m) {
+                const floats weight(weights[m * weight_stride + static_cast<index_t>(j)]);
+#pragma GCC unroll 8
+                for (int c = 0; c < Columns; ++c) y[m][c] = xsimd::fma(weight, x[c], y[m][c]);
+            }
+        }
+#pragma GCC unroll 8
+        for (int m = 0; m < M; ++m) {
+#pragma GCC unroll 8
+            for (int c = 0; c < Columns; ++c) y[m][c].store_unaligned(out + m * out_stride + c * simd::width);
+        }
+    }
+
+    template <int M>
+    static void mix_rows(const float* weights, index_t weight_stride, const float* values, index_t stride,
+                         std::span<const index_t> cache_rows, float* out, index_t width) {
+        constexpr int columns = simd::width >= 16 ? 4 : 2; // registers: M · columns sums, a row's columns, one weight
+        index_t d = 0;
+        for (; d + columns * simd::width <= width; d += columns * simd::width) {
+            mix_tile<M, columns>(weights, weight_stride, values + d, stride, cache_rows, out + d, width);
+        }
+        for (; d + simd::width <= width; d += simd::width) {
+            mix_tile<M, 1>(weights, weight_stride, values + d, stride, cache_rows, out + d, width);
+        }
+        for (; d < width; ++d) {
+            for (int m = 0; m < M; ++m) {
+                float y = out[m * width + d];
+                for (std::size_t j = 0; j < cache_rows.size(); ++j) {
+                    y = std::fma(weights[m * weight_stride + static_cast<index_t>(j)], values[cache_rows[j] * stride + d], y);
+                }
+                out[m * width + d] = y;
+            }
+        }
+    }
+
+    /// sums[r] += Σ_j weights[r, j] · value j, in the order of j.
+    void mix(matrix_view<const float> weights, const float* values, index_t stride, std::span<const index_t> cache_rows) {
+        float* const out = sums_.take(rows_ * width_).data();
+        index_t r = 0;
+        for (; r + 4 <= rows_; r += 4) mix_rows<4>(weights[r].data(), weights.stride, values, stride, cache_rows, out + r * width_, width_);
+        for (; r < rows_; ++r) mix_rows<1>(weights[r].data(), weights.stride, values, stride, cache_rows, out + r * width_, width_);
+    }
+};
 
 } // namespace loupe::kernel

@@ -9,7 +9,10 @@
 #include <loupe/kernel/quantized_rows.hpp>
 
 #include <algorithm>
+#include <initializer_list>
+#include <span>
 #include <utility>
+#include <vector>
 
 namespace loupe::kernel {
 
@@ -81,67 +84,111 @@ inline void tile_rest(index_t tokens, std::integer_sequence<int, Ms...>, matrix_
     (void)((tokens == Ms + 1 && (tile_row<Ms + 1>(x, t, w, rows, width, y, y_stride), true)) || ...);
 }
 
-/// The product with a packed matrix. Rows of x are rounded to 8 bits; a block of strips stays in the second-level cache while all tokens
-/// pass over it.
-inline void multiply_packed(const weight_view& w, matrix_view<const float> x, matrix_view<float> y, executor& threads) {
-    thread_local quantized_rows rounded;
-    rounded.fill(x, threads);
-    const quantized_rows& from = rounded; // of this thread, whichever thread works on it
+/// Strips [first, last) of a packed matrix, which stay in the second-level cache while all tokens pass over them.
+inline void multiply_packed(const weight_view& w, const quantized_rows& x, matrix_view<float> y, index_t first, index_t last) {
+    thread_local scratch<float> margin;
     const integer_products& with = *w.integers;
-    const index_t bytes = with.strip_bytes(w.width), strips = (w.rows + with.rows - 1) / with.rows;
-    const index_t block = std::clamp<index_t>(131072 / bytes, 1, std::max<index_t>(1, strips / (4 * threads.size())));
-    threads.for_ranges(strips, block, [&](index_t begin, index_t end) {
-        thread_local scratch<float> margin;
-        for (; begin < end; begin += block) {
-            const index_t last = std::min(end, begin + block);
-            for (index_t t = 0; t < x.rows;) {
-                const auto [first, tokens] = from.tile_of(t);
-                for (index_t s = begin; s < last; ++s) {
-                    const index_t row = s * with.rows, count = std::min(with.rows, w.rows - row);
-                    float* const out = y.data + t * y.stride + row;
-                    if (count == with.rows) {
-                        with.multiply(w.packed + s * bytes, from.tile(first), tokens, w.width, out, y.stride);
-                    } else { // a strip that ends beyond the matrix
-                        float* const whole = margin.take(tokens * with.rows).data();
-                        with.multiply(w.packed + s * bytes, from.tile(first), tokens, w.width, whole, with.rows);
-                        for (index_t i = 0; i < tokens; ++i) std::copy_n(whole + i * with.rows, count, out + i * y.stride);
-                    }
-                }
-                t = first + tokens;
+    const index_t bytes = with.strip_bytes(w.width);
+    for (index_t t = 0; t < y.rows;) {
+        const auto [begin, tokens] = x.tile_of(t);
+        for (index_t s = first; s < last; ++s) {
+            const index_t row = s * with.rows, count = std::min(with.rows, w.rows - row);
+            float* const out = y.data + t * y.stride + row;
+            if (count == with.rows) {
+                with.multiply(w.packed + s * bytes, x.tile(begin), tokens, w.width, out, y.stride);
+            } else { // a strip that ends beyond the matrix
+                float* const whole = margin.take(tokens * with.rows).data();
+                with.multiply(w.packed + s * bytes, x.tile(begin), tokens, w.width, whole, with.rows);
+                for (index_t i = 0; i < tokens; ++i) std::copy_n(whole + i * with.rows, count, out + i * y.stride);
             }
         }
-    });
+        t = begin + tokens;
+    }
 }
+
+/// Rows [first, first + rows) decoded to float, a panel that stays in the second-level cache while all tokens pass over it.
+inline void multiply_decoded(const weight_view& w, matrix_view<const float> x, matrix_view<float> y, index_t first, index_t rows) {
+    thread_local scratch<float> buffer;
+    // Floats are used where they lie, unless a file put them on an odd address.
+    const bool in_place = w.format->id == 0 && reinterpret_cast<std::uintptr_t>(w.data) % alignof(float) == 0;
+    const float* decoded = reinterpret_cast<const float*>(w.data + first * w.row_bytes());
+    if (!in_place) {
+        const std::span<float> out = buffer.take(rows * w.width);
+        for (index_t r = 0; r < rows; ++r) w.decode_row(first + r, out.data() + r * w.width);
+        decoded = out.data();
+    }
+    index_t t = 0;
+    for (; t + tile_x <= x.rows; t += tile_x) {
+        tile_row<tile_x>(x, t, decoded, rows, w.width, y.data + t * y.stride + first, y.stride);
+    }
+    tile_rest(x.rows - t, std::make_integer_sequence<int, tile_x - 1>{}, x, t, decoded, rows, w.width, y.data + t * y.stride + first,
+              y.stride);
+}
+
+/// A part of one product for one thread: strips of a packed matrix, or else rows.
+struct part_of_product {
+    std::size_t product;
+    index_t first, last;
+};
 
 } // namespace detail
 
-/// y[t, n] = Σ_k x[t, k] · w[n, k]; x is [tokens, width], y [tokens, rows]. Weight rows are decoded to float a panel at a time and used for
-/// all tokens before the next panel. Every element of y is the same whatever the number of tokens and threads.
-/// With a packed matrix the products are of 8-bit integers, otherwise of floats.
-inline void matmul(const weight_view& w, matrix_view<const float> x, matrix_view<float> y, executor& threads) {
-    if (w.packed != nullptr) return detail::multiply_packed(w, x, y, threads);
-    // A panel stays in the second-level cache while all tokens pass over it.
-    const index_t panel = std::clamp<index_t>(32768 / std::max<index_t>(1, w.width), 2 * tile_w, 64);
-    // Floats are used where they lie, unless a file put them on an odd address.
-    const bool in_place = w.format->id == 0 && reinterpret_cast<std::uintptr_t>(w.data) % alignof(float) == 0;
-    threads.for_ranges(w.rows, panel, [&](index_t first, index_t last) {
-        thread_local scratch<float> buffer;
-        for (; first < last; first += panel) {
-            const index_t rows = std::min(panel, last - first);
-            const float* decoded = reinterpret_cast<const float*>(w.data + first * w.row_bytes());
-            if (!in_place) {
-                const std::span<float> out = buffer.take(rows * w.width);
-                for (index_t r = 0; r < rows; ++r) w.decode_row(first + r, out.data() + r * w.width);
-                decoded = out.data();
+/// y[t, n] = Σ_k x[t, k] · w[n, k]; x is [tokens, width], y [tokens, rows].
+struct product {
+    weight_view w;
+    matrix_view<const float> x;
+    matrix_view<float> y;
+};
+
+/// Some products that do not depend on each other: q, k and v, gate and up, all experts. All their rows make one loop, and an x that
+/// several products share is rounded once. With a packed matrix the products are of 8-bit integers, otherwise of floats. Every element of y
+/// is the same whatever the number of tokens and threads, and whatever other products stand beside.
+inline void matmul(std::span<const product> products, executor& threads) {
+    thread_local std::vector<quantized_rows> storage;
+    thread_local std::vector<std::size_t> rounded; // per product: whose rounded x it reads
+    thread_local std::vector<detail::part_of_product> parts;
+    if (storage.size() < products.size()) storage.resize(products.size());
+    rounded.clear();
+    parts.clear();
+    for (std::size_t i = 0; i < products.size(); ++i) {
+        const weight_view& w = products[i].w;
+        const matrix_view<const float> x = products[i].x;
+        index_t count = w.rows, each = 0;
+        std::size_t from = i;
+        if (w.packed != nullptr) {
+            const index_t bytes = w.integers->strip_bytes(w.width);
+            count = (w.rows + w.integers->rows - 1) / w.integers->rows;
+            each = std::clamp<index_t>(131072 / bytes, 1, std::max<index_t>(1, count / (4 * threads.size())));
+            for (std::size_t j = 0; j < i && from == i; ++j) {
+                const product& other = products[j];
+                if (other.w.packed != nullptr && other.x.data == x.data && other.x.rows == x.rows && other.x.width == x.width) from = j;
             }
-            index_t t = 0;
-            for (; t + tile_x <= x.rows; t += tile_x) {
-                detail::tile_row<tile_x>(x, t, decoded, rows, w.width, y.data + t * y.stride + first, y.stride);
-            }
-            detail::tile_rest(x.rows - t, std::make_integer_sequence<int, tile_x - 1>{}, x, t, decoded, rows, w.width,
-                              y.data + t * y.stride + first, y.stride);
+            if (from == i) storage[i].fill(x, threads);
+        } else {
+            each = std::clamp<index_t>(32768 / std::max<index_t>(1, w.width), 2 * tile_w, 64);
         }
-    });
+        rounded.push_back(from);
+        for (index_t first = 0; first < count; first += each) parts.push_back({i, first, std::min(count, first + each)});
+    }
+    // what belongs to this thread, whichever thread works on it
+    threads.for_ranges(static_cast<index_t>(parts.size()), 1,
+                       [&products, all = parts.data(), xs = storage.data(), from = rounded.data()](index_t begin, index_t end) {
+                           for (; begin < end; ++begin) {
+                               const detail::part_of_product& part = all[begin];
+                               const product& p = products[part.product];
+                               if (p.w.packed != nullptr) {
+                                   detail::multiply_packed(p.w, xs[from[part.product]], p.y, part.first, part.last);
+                               } else {
+                                   detail::multiply_decoded(p.w, p.x, p.y, part.first, part.last - part.first);
+                               }
+                           }
+                       });
+}
+inline void matmul(std::initializer_list<product> products, executor& threads) {
+    matmul(std::span<const product>(products.begin(), products.size()), threads);
+}
+inline void matmul(const weight_view& w, matrix_view<const float> x, matrix_view<float> y, executor& threads) {
+    matmul({{w, x, y}}, threads);
 }
 
 } // namespace loupe::kernel

@@ -4,11 +4,12 @@
 #pragma once
 
 #include <loupe/core/buffer.hpp>
+#include <loupe/core/compat/int8.hpp>
+#include <loupe/core/compat/xsimd.hpp>
 #include <loupe/core/executor.hpp>
 #include <loupe/core/view.hpp>
 
 #include <algorithm>
-#include <cmath>
 #include <cstdint>
 
 namespace loupe::kernel {
@@ -31,20 +32,25 @@ class quantized_rows {
     quantized_chunk* data_ = nullptr;
 
     static void quantize(const float* x, quantized_chunk& out) {
+        using simd::floats;
+        static_assert(16 % simd::width == 0);
+        const floats magic(12582912.0F); // adding and taking away 1.5 · 2^23 rounds to the nearest integer, ties to even
         for (int half = 0; half < 2; ++half) {
             const float* v = x + 16 * half;
-            float largest = 0;
-            for (int i = 0; i < 16; ++i) largest = std::max(largest, std::abs(v[i]));
+            floats most(0.0F);
+            for (int i = 0; i < 16; i += simd::width) most = xsimd::max(most, xsimd::abs(floats::load_unaligned(v + i)));
+            const float largest = simd::largest(most);
             const float scale = largest / 127.0F, inverse = largest > 0 ? 127.0F / largest : 0.0F;
-            std::int32_t sum = 0;
-            for (int i = 0; i < 16; ++i) {
-                // Adding and taking away 1.5 · 2^23 rounds to the nearest integer, ties to even.
-                const auto q = static_cast<std::int32_t>((v[i] * inverse + 12582912.0F) - 12582912.0F);
-                out.q[16 * half + i] = static_cast<std::uint8_t>(q + 128);
+            alignas(64) float rounded[16];
+            floats sum(0.0F); // of integers below 2^11: exact
+            for (int i = 0; i < 16; i += simd::width) {
+                const floats q = (floats::load_unaligned(v + i) * floats(inverse) + magic) - magic;
                 sum += q;
+                q.store_aligned(rounded + i);
             }
+            simd::to_bytes(rounded, out.q + 16 * half);
             out.scale[half] = scale;
-            out.mass[half] = scale * static_cast<float>(sum);
+            out.mass[half] = scale * simd::sum(sum);
         }
         out.both = out.mass[0] + out.mass[1];
     }

@@ -42,8 +42,7 @@ class block {
         norm_rows<norm::rms>(c.threads, x, weights_->input_norm, c.epsilon, a);
         if constexpr (Probe::template watches<at::attn_input>) c.probe(at::attn_input{}, index_, c.position_of(0), a);
         attention_(c, rope, a, cache, b);
-        norm_rows<PostNorm>(c.threads, b, weights_->attention_norm, c.epsilon, b);
-        add_rows(x, b);
+        add_normed<PostNorm>(c.threads, x, b, weights_->attention_norm, c.epsilon);
         feed_forward_(c, x);
         if constexpr (PerLayerInput) per_layer_(c, x, per_layer);
         if (scalar_ != 1.0F) {

@@ -70,12 +70,11 @@ class rope_table {
     }
 
     /// Rotates every head of the row of token t (counted from `first`).
-    void rotate(std::span<float> heads, index_t t) {
+    void rotate(std::span<float> heads, index_t t) const {
         if (half_ == 0) return;
         const auto n = static_cast<std::size_t>(half_);
-        const float* c = cosines_.take((t + 1) * half_).data() + t * half_;
-        const float* s = sines_.take((t + 1) * half_).data() + t * half_;
-        for (std::size_t h = 0; h < heads.size(); h += 2 * n) kernel::rotate(heads.subspan(h, 2 * n), {c, n}, {s, n});
+        const std::span<const float> c{cosines_.data() + t * half_, n}, s{sines_.data() + t * half_, n};
+        for (std::size_t h = 0; h < heads.size(); h += 2 * n) kernel::rotate(heads.subspan(h, 2 * n), c, s);
     }
 };
 
@@ -124,25 +123,34 @@ context_of<Probe> watched_by(Probe& probe, const context& c) {
     }
 }
 
+/// `heads` norms of equal width in a row, in place.
+template <class Norm>
+inline void norm_heads(std::span<float> row, std::span<const float> gain, float epsilon, index_t heads) {
+    const std::size_t width = row.size() / static_cast<std::size_t>(heads);
+    for (std::size_t h = 0; h < row.size(); h += width) Norm::apply(row.subspan(h, width), gain, epsilon);
+}
+
 /// out = Norm(x), row by row; `heads` norms of equal width in a row. `out` may be `x`.
 template <class Norm>
 inline void norm_rows(executor& threads, matrix_view<const float> x, std::span<const float> gain, float epsilon, matrix_view<float> out,
                       index_t heads = 1) {
     threads.for_ranges(x.rows, 16, [&](index_t first, index_t last) {
-        const auto width = static_cast<std::size_t>(x.width / heads);
         for (index_t r = first; r < last; ++r) {
-            const auto row = out[r];
-            if (out.data != x.data) std::copy_n(x[r].data(), x.width, row.data());
-            for (index_t h = 0; h < heads; ++h) {
-                Norm::apply(row.subspan(static_cast<std::size_t>(h) * width, width), gain, epsilon);
-            }
+            if (out.data != x.data) std::copy_n(x[r].data(), x.width, out[r].data());
+            norm_heads<Norm>(out[r], gain, epsilon, heads);
         }
     });
 }
 
-/// x += y, row by row.
-inline void add_rows(matrix_view<float> x, matrix_view<const float> y) {
-    for (index_t r = 0; r < x.rows; ++r) kernel::add(x[r], y[r]);
+/// x += Norm(y), row by row; changes y.
+template <class Norm>
+inline void add_normed(executor& threads, matrix_view<float> x, matrix_view<float> y, std::span<const float> gain, float epsilon) {
+    threads.for_ranges(x.rows, 16, [&](index_t first, index_t last) {
+        for (index_t r = first; r < last; ++r) {
+            Norm::apply(y[r], gain, epsilon);
+            kernel::add(x[r], y[r]);
+        }
+    });
 }
 
 } // namespace loupe

@@ -18,8 +18,7 @@ struct feed_forward_layer {
     /// x, out: [tokens, width].
     [[gnu::noinline]] void operator()(context_of<Probe>& c, matrix_view<const float> x, matrix_view<float> out) const {
         const auto gate = c.memory.gate.take(x.rows, weights->gate.rows), up = c.memory.up.take(x.rows, weights->up.rows);
-        kernel::matmul(weights->gate, x, gate, c.threads);
-        kernel::matmul(weights->up, x, up, c.threads);
+        kernel::matmul({{weights->gate, x, gate}, {weights->up, x, up}}, c.threads);
         c.threads.for_ranges(x.rows, 8, [&](index_t first, index_t last) {
             for (index_t t = first; t < last; ++t) kernel::gate<Activation>(gate[t], up[t]);
         });
@@ -62,15 +61,8 @@ struct experts_layer {
             }
 
             norm_rows<norm::rms>(c.threads, residual, weights->input_norm, c.epsilon, u);
-            const auto results = c.memory.expert_out.take(tokens * used, width); // row t·used + i: the i-th choice of token t
-            std::vector<index_t> rows;
-            for (index_t e = 0; e < experts; ++e) {
-                rows.clear();
-                for (std::size_t i = 0; i < chosen.size(); ++i) {
-                    if (chosen[i].expert == e) rows.push_back(static_cast<index_t>(i));
-                }
-                if (!rows.empty()) run_expert(c, e, rows, used, u, results);
-            }
+            run_experts(c, chosen, used, u);
+            const auto results = c.memory.expert_out.take(tokens * used, width);
 
             c.threads.for_ranges(tokens, 8, [&](index_t first, index_t last) {
                 for (index_t t = first; t < last; ++t) {
@@ -87,21 +79,44 @@ struct experts_layer {
     }
 
   private:
-    /// All tokens of one expert at once: gathered, run, scattered to their rows of `results`.
-    void run_expert(context_of<Probe>& c, index_t expert, std::span<const index_t> rows, index_t used, matrix_view<const float> u,
-                    matrix_view<float> results) const {
-        const auto n = static_cast<index_t>(rows.size());
-        const auto in = c.memory.expert_in.take(n, u.width);
-        for (index_t i = 0; i < n; ++i) std::copy_n(u[rows[static_cast<std::size_t>(i)] / used].data(), u.width, in[i].data());
-        const auto gate = c.memory.gate.take(n, weights->gate.rows_each), up = c.memory.up.take(n, weights->up.rows_each);
-        kernel::matmul(weights->gate[expert], in, gate, c.threads);
-        kernel::matmul(weights->up[expert], in, up, c.threads);
-        for (index_t i = 0; i < n; ++i) kernel::gate<Activation>(gate[i], up[i]);
-        if constexpr (Probe::template watches<at::expert_hidden>)
-            c.probe(at::expert_hidden{}, block, c.position_of(rows.front() / used), gate);
-        const auto out = c.memory.expert_sum.take(n, u.width);
-        kernel::matmul(weights->down[expert], gate, out, c.threads);
-        for (index_t i = 0; i < n; ++i) std::copy_n(out[i].data(), u.width, results[rows[static_cast<std::size_t>(i)]].data());
+    /// Every choice's expert on its token: rows of memory.expert_out in the order of `chosen`. Tokens of one expert lie side by side, so
+    /// that its weights are read once, and all experts make one loop.
+    void run_experts(context_of<Probe>& c, std::span<const choice<float>> chosen, index_t used, matrix_view<const float> u) const {
+        const auto n = static_cast<index_t>(chosen.size());
+        const index_t hidden = weights->gate.rows_each;
+        // Row r of what is computed is choice order[r]; expert e has the rows [begin[e], begin[e + 1]).
+        std::vector<index_t> begin(static_cast<std::size_t>(experts + 1)), order(chosen.size());
+        for (const auto& one : chosen) ++begin[static_cast<std::size_t>(one.expert + 1)];
+        for (std::size_t e = 0; e < static_cast<std::size_t>(experts); ++e) begin[e + 1] += begin[e];
+        std::vector<index_t> next(begin);
+        for (index_t i = 0; i < n; ++i) order[next[chosen[i].expert]++] = i;
+
+        const auto in = c.memory.expert_in.take(n, u.width), gate = c.memory.gate.take(n, hidden), up = c.memory.up.take(n, hidden),
+                   out = c.memory.expert_sum.take(n, u.width), results = c.memory.expert_out.take(n, u.width);
+        for (index_t r = 0; r < n; ++r) std::copy_n(u[order[r] / used].data(), u.width, in[r].data());
+        std::vector<kernel::product> products;
+        const auto each_expert = [&](auto&& body) {
+            for (index_t e = 0; e < experts; ++e) {
+                if (begin[e + 1] > begin[e]) body(e, begin[e], begin[e + 1] - begin[e]);
+            }
+        };
+        each_expert([&](index_t e, index_t first, index_t count) {
+            products.push_back({weights->gate[e], in.slice(first, count), gate.slice(first, count)});
+            products.push_back({weights->up[e], in.slice(first, count), up.slice(first, count)});
+        });
+        kernel::matmul(products, c.threads);
+        c.threads.for_ranges(n, 8, [&](index_t first, index_t last) {
+            for (index_t r = first; r < last; ++r) kernel::gate<Activation>(gate[r], up[r]);
+        });
+        products.clear();
+        each_expert([&](index_t e, index_t first, index_t count) {
+            if constexpr (Probe::template watches<at::expert_hidden>) {
+                c.probe(at::expert_hidden{}, block, c.position_of(order[first] / used), gate.slice(first, count));
+            }
+            products.push_back({weights->down[e], gate.slice(first, count), out.slice(first, count)});
+        });
+        kernel::matmul(products, c.threads);
+        for (index_t r = 0; r < n; ++r) std::copy_n(out[r].data(), u.width, results[order[r]].data());
     }
 };
 
@@ -118,8 +133,7 @@ struct dense_sublayer {
         const auto a = c.memory.normed.take(x.rows, x.width), b = c.memory.branch.take(x.rows, x.width);
         norm_rows<norm::rms>(c.threads, x, weights->mlp_input_norm, c.epsilon, a);
         dense(c, a, b);
-        norm_rows<PostNorm>(c.threads, b, weights->mlp_norm, c.epsilon, b);
-        add_rows(x, b);
+        add_normed<PostNorm>(c.threads, x, b, weights->mlp_norm, c.epsilon);
     }
 };
 
@@ -143,11 +157,9 @@ struct experts_sublayer {
             const auto a = c.memory.normed.take(x.rows, x.width), b = c.memory.branch.take(x.rows, x.width);
             norm_rows<norm::rms>(c.threads, x, weights->mlp_input_norm, c.epsilon, a);
             dense(c, a, b);
-            norm_rows<PostNorm>(c.threads, b, weights->experts.dense_norm, c.epsilon, b);
-            add_rows(sum, b);
+            add_normed<PostNorm>(c.threads, sum, b, weights->experts.dense_norm, c.epsilon);
         }
-        norm_rows<PostNorm>(c.threads, sum, weights->mlp_norm, c.epsilon, sum);
-        add_rows(x, sum);
+        add_normed<PostNorm>(c.threads, x, sum, weights->mlp_norm, c.epsilon);
     }
 };
 

@@ -52,8 +52,7 @@ struct per_layer_gate_layer {
         if constexpr (Probe::template watches<at::per_layer_gate>) c.probe(at::per_layer_gate{}, block, c.position_of(0), hidden);
         const auto out = c.memory.branch.take(x.rows, x.width);
         kernel::matmul(weights->projection, hidden, out, c.threads);
-        norm_rows<norm::rms>(c.threads, out, weights->norm, c.epsilon, out);
-        add_rows(x, out);
+        add_normed<norm::rms>(c.threads, x, out, weights->norm, c.epsilon);
     }
 };
 

@@ -20,6 +20,21 @@
 
 namespace loupe::simd {
 
+/// Sixteen whole numbers in [−128, 127], 128 added, as bytes. `from` lies on a cache line.
+inline void to_bytes(const float* from, std::uint8_t* to) {
+#if defined(__AVX512F__)
+    const __m512i q = _mm512_cvttps_epi32(_mm512_load_ps(from));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm512_cvtepi32_epi8(_mm512_add_epi32(q, _mm512_set1_epi32(128))));
+#elif defined(__AVX2__)
+    const __m256i low = _mm256_cvttps_epi32(_mm256_load_ps(from)), high = _mm256_cvttps_epi32(_mm256_load_ps(from + 8));
+    const __m256i words = _mm256_permute4x64_epi64(_mm256_packs_epi32(low, high), 0xD8);
+    const __m256i biased = _mm256_add_epi16(words, _mm256_set1_epi16(128));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm_packus_epi16(_mm256_castsi256_si128(biased), _mm256_extracti128_si256(biased, 1)));
+#else
+    for (int i = 0; i < 16; ++i) to[i] = static_cast<std::uint8_t>(static_cast<std::int32_t>(from[i]) + 128);
+#endif
+}
+
 /// Plain code for any number of rows: what the others must agree with to the bit.
 template <int Rows>
 struct int8_portable {

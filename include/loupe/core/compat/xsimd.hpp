@@ -24,6 +24,24 @@ inline float sum(const floats& x) {
 #endif
 }
 
+/// The largest of a batch's lanes.
+inline float largest(const floats& x) {
+#if defined(__AVX512F__)
+    return _mm512_reduce_max_ps(x);
+#elif defined(__AVX__)
+    const __m256 all = x;
+    const __m128 four = _mm_max_ps(_mm256_castps256_ps128(all), _mm256_extractf128_ps(all, 1));
+    const __m128 two = _mm_max_ps(four, _mm_movehl_ps(four, four));
+    return _mm_cvtss_f32(_mm_max_ss(two, _mm_shuffle_ps(two, two, 1)));
+#else
+    alignas(64) float lane[width];
+    x.store_aligned(lane);
+    float most = lane[0];
+    for (const float v : lane) most = v > most ? v : most;
+    return most;
+#endif
+}
+
 /// The sums of four batches at once, each in the same order of addition: a fifth of the instructions of four sums.
 inline void sum4(const floats& a, const floats& b, const floats& c, const floats& d, float* out) {
 #if defined(__AVX__)
