@@ -84,10 +84,14 @@ echo >&2
 commit=$(git -C "$root" rev-parse --short HEAD 2>/dev/null || echo "unknown commit")
 [ -z "$(git -C "$root" status --porcelain --untracked-files=no 2>/dev/null)" ] || commit="$commit with changes"
 [ -z "$(find "$root/include" "$root/examples" -name '*.?pp' -newer "$loupe" -print -quit)" ] || commit="$commit (built before its sources changed)"
+# both JSONs say the same in every test: the first will do
+say() { jq -r ".[0] | $2" "$work/$1.json"; }
 built='capture("^(?<processor>.*), (?<compiler>(g\\+\\+|clang) .*)$")'
-echo "* machine: $(jq -r ".[0].cpu_info | $built.processor" "$work/loupe.json")"
-echo "* loupe: $commit, $(jq -r ".[0].cpu_info | $built.compiler" "$work/loupe.json"), $(jq -r '.[0].arithmetic' "$work/loupe.json") products"
-echo "* llama.cpp: $(jq -r '.[0] | "commit \(.build_commit), build \(.build_number), \(.backends // "unknown backend"), flash attention \(.flash_attn // "unknown")"' "$work/llama-bench.json")"
+attention='{"-1": "auto", "0": "off", "false": "off", "1": "on", "true": "on"}[.flash_attn | tostring] // "unknown"'
+echo "* machine: $(say loupe ".cpu_info | $built.processor")"
+echo "* loupe: $commit, $(say loupe ".cpu_info | $built.compiler"), $(say loupe .arithmetic) products"
+echo "* llama.cpp: commit $(say llama-bench .build_commit), build $(say llama-bench .build_number)," \
+    "$(say llama-bench '.backends // "unknown backend"'), flash attention $(say llama-bench "$attention")"
 echo "* model: $(basename "$model"), $threads thread$([ "$threads" -eq 1 ] || echo s); medians [least, most] of $rounds rounds"
 echo
 
@@ -113,6 +117,6 @@ row() {
         END { printf "| %-16s | %-22s | %-22s | %-21s |\n", title, spread(ours), spread(theirs), spread(ratio) }'
 }
 printf '| %-16s | %-22s | %-22s | %-21s |\n' test "loupe, tokens/s" "llama.cpp, tokens/s" "loupe / llama.cpp"
-echo '|---|---|---|---|'
+printf '| %s | %s | %s | %s |\n' ---------------- ---------------------- ---------------------- ---------------------
 row "prompt of $prompt" prompt
 row "$generated generated" generated
