@@ -92,7 +92,7 @@ echo "* machine: $(say loupe ".cpu_info | $built.processor")"
 echo "* loupe: $commit, $(say loupe ".cpu_info | $built.compiler"), $(say loupe .arithmetic) products"
 echo "* llama.cpp: commit $(say llama-bench .build_commit), build $(say llama-bench .build_number)," \
     "$(say llama-bench '.backends // "unknown backend"'), flash attention $(say llama-bench "$attention")"
-echo "* model: $(basename "$model"), $threads thread$([ "$threads" -eq 1 ] || echo s); medians [least, most] of $rounds rounds"
+echo "* model: $(basename "$model"), $threads thread$([ "$threads" -eq 1 ] || echo s); medians [least, most] of $rounds round$([ "$rounds" -eq 1 ] || echo s)"
 echo
 
 # row TITLE TEST
