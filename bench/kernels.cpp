@@ -7,6 +7,7 @@
 #include <loupe/kernel/matmul.hpp>
 #include <loupe/kernel/packed.hpp>
 #include <loupe/kernel/rms_norm.hpp>
+#include <loupe/lab/machine.hpp>
 
 #include <benchmark/benchmark.h>
 
@@ -19,8 +20,14 @@ using namespace loupe;
 
 double float_roof = 0, int8_roof = 0, read_roof = 0;
 
-void put_flops(benchmark::State& state, double flops, double roof) {
+index_t float_bytes(index_t values) { return values * static_cast<index_t>(sizeof(float)); }
+
+/// Operations a second, and operations for each byte of operands and results, every byte counted once (scripts/roofline.py draws them).
+void put_work(benchmark::State& state, double flops, index_t bytes) {
     state.counters["GFLOP/s"] = benchmark::Counter(flops * 1e-9, benchmark::Counter::kIsIterationInvariantRate);
+    state.counters["FLOP/byte"] = flops / static_cast<double>(bytes);
+}
+void put_share_of(benchmark::State& state, double flops, double roof) {
     state.counters["of roof"] = benchmark::Counter(flops / roof, benchmark::Counter::kIsIterationInvariantRate);
 }
 void put_bytes(benchmark::State& state, double bytes) {
@@ -55,10 +62,12 @@ void matmul(benchmark::State& state, const format::info* f) {
         kernel::matmul({f, bytes.data(), rows, width}, {x.data(), tokens, width}, {y.data(), tokens, rows}, one);
         benchmark::DoNotOptimize(y.data());
     }
+    const double flops = 2.0 * static_cast<double>(tokens * width * rows);
+    put_work(state, flops, std::ssize(bytes) + float_bytes(tokens * (width + rows)));
     if (tokens == 1)
         put_bytes(state, static_cast<double>(bytes.size()));
     else
-        put_flops(state, 2.0 * static_cast<double>(tokens * width * rows), float_roof);
+        put_share_of(state, flops, float_roof);
 }
 
 /// The same in integers: rounding of activations is counted, packing is not.
@@ -77,10 +86,12 @@ void integer_matmul(benchmark::State& state, const format::info* f) {
         kernel::matmul(w, {x.data(), tokens, width}, {y.data(), tokens, rows}, one);
         benchmark::DoNotOptimize(y.data());
     }
+    const double flops = 2.0 * static_cast<double>(tokens * width * rows);
+    put_work(state, flops, std::ssize(packed) + float_bytes(tokens * (width + rows)));
     if (tokens < 16)
         put_bytes(state, static_cast<double>(packed.size()));
     else
-        put_flops(state, 2.0 * static_cast<double>(tokens * width * rows), int8_roof);
+        put_share_of(state, flops, int8_roof);
 }
 
 void rms_norm(benchmark::State& state) {
@@ -91,7 +102,8 @@ void rms_norm(benchmark::State& state) {
         kernel::rms_norm(x, gain, 1e-6F, out);
         benchmark::DoNotOptimize(out.data());
     }
-    put_flops(state, 4.0 * static_cast<double>(width), float_roof);
+    put_work(state, 4.0 * static_cast<double>(width), float_bytes(3 * width));
+    put_share_of(state, 4.0 * static_cast<double>(width), float_roof);
 }
 
 void softmax(benchmark::State& state) {
@@ -116,7 +128,9 @@ void attention(benchmark::State& state) {
         kernel::attention_mix({scores.data(), heads, keys}, v.data(), D, rows, {out.data(), heads, D});
         benchmark::DoNotOptimize(out.data());
     }
-    put_flops(state, 4.0 * static_cast<double>(heads * keys * D), float_roof);
+    const double flops = 4.0 * static_cast<double>(heads * keys * D);
+    put_work(state, flops, float_bytes(2 * (keys + heads) * D));
+    put_share_of(state, flops, float_roof);
 }
 
 } // namespace
@@ -125,6 +139,7 @@ int main(int argc, char** argv) {
     float_roof = bench::float_roof();
     int8_roof = bench::int8_roof();
     read_roof = bench::read_roof();
+    benchmark::AddCustomContext("machine", lab::machine_text());
     benchmark::AddCustomContext("roof, float", std::to_string(float_roof * 1e-9) + " GFLOP/s, one thread");
     benchmark::AddCustomContext("roof, int8", std::to_string(int8_roof * 1e-9) + " GOP/s, one thread");
     benchmark::AddCustomContext("roof, reading", std::to_string(read_roof * 1e-9) + " GB/s, one thread");
