@@ -8,6 +8,7 @@
 #include <csignal>
 #include <cstring>
 #include <fstream>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -482,6 +483,36 @@ TEST_CASE("round trip: tensors of every format, dimensions and alignments", "[gg
         CHECK(back[63] == Approx(1.0F).epsilon(1e-3));
         CHECK(load(dir / "x.gguf").size() % static_cast<std::size_t>(alignment) == 0);
     }
+}
+
+TEST_CASE("rows made while the file is written are the same as bytes given before", "[gguf]") {
+    const folder dir;
+    constexpr index_t width = 1024, count = 5 * 300; // 4 KB each, more than one piece
+    std::vector<std::byte> all(static_cast<std::size_t>(4 * width * count));
+    for (std::size_t i = 0; i < all.size(); ++i) all[i] = static_cast<std::byte>(i / 4096 + i % 251);
+    index_t next = 0;
+    std::size_t largest = 0;
+    const auto rows = [&](index_t first, std::span<std::byte> out) {
+        CHECK(first == next);
+        next += static_cast<index_t>(out.size()) / (4 * width);
+        largest = std::max(largest, out.size());
+        std::memcpy(out.data(), all.data() + first * 4 * width, out.size());
+    };
+    io::gguf_writer streamed, given;
+    streamed.add("a", format::info_of<format::f32>(), {5, 300, width}, rows);
+    streamed.add("b", format::info_of<format::f16>(), {3}, [](index_t, std::span<std::byte> out) { out[0] = std::byte{7}; });
+    given.add("a", format::info_of<format::f32>(), {5, 300, width}, std::span<const std::byte>(all));
+    given.add("b", format::info_of<format::f16>(), {3}, std::vector<std::byte>{std::byte{7}, {}, {}, {}, {}, {}});
+    streamed.write(dir / "streamed.gguf");
+    given.write(dir / "given.gguf");
+    CHECK(load(dir / "streamed.gguf") == load(dir / "given.gguf"));
+    CHECK(next == count);
+    CHECK(largest <= std::size_t{1} << 20);
+
+    streamed.add("c", format::info_of<format::f32>(), {1}, [](index_t, std::span<std::byte>) { throw error("no more"); });
+    CHECK_THROWS_AS(streamed.write(dir / "x.gguf"), error);
+    CHECK_THROWS_AS(streamed.add("d", format::info_of<format::f32>(), {1}, io::gguf_writer::row_source()), error);
+    CHECK(std::distance(std::filesystem::directory_iterator(dir.path), {}) == 2); // nothing is left of what failed
 }
 
 TEST_CASE("the writer refuses what would not be a valid file", "[gguf]") {

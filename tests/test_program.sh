@@ -259,6 +259,15 @@ works 'score to a file' score "$nano" --text "$work/short.txt" --json "$work/fig
 grep -q '"perplexity": [0-9]' "$work/figures.json" || fail 'score --json FILE: expected figures'
 works 'ablate' ablate "$nano" --text "$work/short.txt" --variants window-8 --json -
 grep -q 'window-8' "$work/out" || fail 'ablate --json: expected the variant'
+works 'make' make gemma3-270m "$work/made.gguf" --blocks 6 --vocabulary 600 --types q4_k_m,ffn_down=q5_1
+works 'describe what was made' describe "$work/made.gguf"
+works 'generate with what was made' generate "$work/made.gguf" --prompt 'a b' -n 2
+refused 1 'make: an unknown variant' 26b-a4b make 7b "$work/x.gguf"
+refused 1 'make: an unknown format' q4_k_m make e2b "$work/x.gguf" --types q9
+refused 1 'make: a pattern that fits nothing' ffn_dwn make e2b "$work/x.gguf" --types q4_0,ffn_dwn=q8_0
+refused 1 'make: too few blocks' '5 to 35' make e2b "$work/x.gguf" --blocks 4
+refused 3 'make: a full disk' /dev/full make gemma3-270m /dev/full --blocks 6 --vocabulary 600
+[ -e "$work/x.gguf" ] && fail 'make: a refused run left a file behind'
 works 'describe as JSON' describe "$nano" --json
 grep -q '"tree"' "$work/out" || fail 'describe --json: expected a tree'
 

@@ -45,6 +45,11 @@ struct bench_options {
     index_t repetitions = 5;
     bool json = false, floats = false;
 };
+struct make_options {
+    std::string variant, out, types = "q4_k_m";
+    index_t blocks = 0, vocabulary = 0;
+    std::uint64_t seed = 1;
+};
 struct variants_options {
     std::string model;
 };
@@ -57,5 +62,6 @@ void logits(const logits_options& o);
 void ablate(const ablate_options& o);
 void variants(const variants_options& o);
 void bench(const bench_options& o);
+void make(const make_options& o);
 
 } // namespace program

@@ -25,6 +25,7 @@ First steps:
   loupe variants MODEL                          which parts can be exchanged?
   loupe ablate   MODEL --text book.txt          what happens if they are?
   loupe bench    MODEL                          how fast is it here?
+  loupe make     26b-a4b OUT.gguf               how fast would another one be?
 )";
 
 constexpr const char* codes =
@@ -159,6 +160,31 @@ int run(int argc, char** argv) {
     c->add_flag("--float", bench.floats, "products in float, as `loupe ablate` has them; without it in 8-bit integers");
     c->add_flag("--json", bench.json, "as JSON, with llama-bench's names of fields");
     c->callback([&] { program::bench(bench); });
+
+    program::make_options make;
+    c = app.add_subcommand("make",
+                           "writes a .gguf file with random weights, to measure a model of any size and mix of formats: it computes like a "
+                           "real one and says nothing");
+    c->add_option("VARIANT", make.variant, "e2b, e4b, 12b, 26b-a4b, 31b, gemma3-270m, gemma3-1b, gemma3-4b, gemma3-12b or gemma3-27b")
+        ->required();
+    c->add_option("OUT.gguf", make.out, "the file to write")->required();
+    c->add_option(
+         "--types", make.types,
+         "MIX[,PATTERN=FORMAT]…\n"
+         "MIX: a format for all matrices (f32, bf16, q8_0, q4_0, q4_k, …), or q4_k_m or q5_k_m as llama.cpp mixes them\n"
+         "PATTERN: a part of a tensor's name between dots, * stands for anything; the last that fits counts\n"
+         "e.g. q4_k,ffn_down=q6_k,token_embd=q8_0,blk.0=bf16\n"
+         "A format whose blocks do not divide the width gives way to the nearest one whose blocks do; norms and the router are F32")
+        ->capture_default_str();
+    c->add_option("--blocks", make.blocks, "the first blocks only, with the pattern of full and sliding ones; 0: all")
+        ->check(CLI::Range(0, 1000))
+        ->capture_default_str();
+    c->add_option("--vocabulary", make.vocabulary, "number of tokens, 600 or more; 0: that of the variant")
+        ->check(CLI::Range(0, 1 << 24))
+        ->capture_default_str();
+    c->add_option("--seed", make.seed, "of the weights; the same gives the same bytes")->capture_default_str();
+    c->footer(codes);
+    c->callback([&] { program::make(make); });
 
     program::variants_options variants;
     c = command(app, "variants", "the ablations that this program holds for a model's family", variants.model);

@@ -7,6 +7,7 @@
 #include <loupe/io/chat.hpp>
 #include <loupe/io/checkpoint.hpp>
 #include <loupe/io/gguf_writer.hpp>
+#include <loupe/io/make.hpp>
 #include <loupe/io/npy.hpp>
 #include <loupe/lab/lab.hpp>
 #include <loupe/model/decoder.hpp>

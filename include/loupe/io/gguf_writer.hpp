@@ -12,6 +12,7 @@
 #include <cstddef>
 #include <cstring>
 #include <filesystem>
+#include <functional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -45,6 +46,11 @@ constexpr gguf_type gguf_type_of() {
 
 /// Collects keys and tensors, then writes them. The C++ type of a value decides its type in the file.
 class gguf_writer {
+  public:
+    /// Fills whole rows of a tensor, of which `first` is the first. Rows are counted over all outer dimensions.
+    using row_source = std::function<void(index_t first, std::span<std::byte> rows)>;
+
+  private:
     struct entry {
         std::string key, bytes; ///< bytes: type and value as they stand in the file
     };
@@ -54,6 +60,8 @@ class gguf_writer {
         std::vector<index_t> shape;
         std::vector<std::byte> owned;
         std::span<const std::byte> borrowed;
+        row_source rows;
+        index_t size = 0; ///< bytes, from shape and format
         std::span<const std::byte> bytes() const { return owned.empty() ? borrowed : std::span<const std::byte>(owned); }
     };
 
@@ -112,7 +120,8 @@ class gguf_writer {
         for (std::size_t i = 0; i < t.shape.size(); ++i)
             if (__builtin_mul_overflow(bytes, i + 1 == t.shape.size() ? t.shape[i] / t.format->length : t.shape[i], &bytes))
                 refuse(fmt::format("the size of shape {} overflows", shape_text(t.shape)));
-        if (static_cast<index_t>(t.bytes().size()) != bytes)
+        t.size = bytes;
+        if (!t.rows && static_cast<index_t>(t.bytes().size()) != bytes)
             refuse(fmt::format("expected {} bytes for {} {}, found {}", bytes, t.format->name, shape_text(t.shape), t.bytes().size()));
         for (const pending& other : tensors_)
             if (other.name == t.name) refuse("added a second time");
@@ -157,11 +166,17 @@ class gguf_writer {
 
     /// Adds a tensor, shape outermost first. These bytes must stay until write().
     void add(std::string name, const format::info& format, std::vector<index_t> shape, std::span<const std::byte> bytes) {
-        add_tensor({std::move(name), &format, std::move(shape), {}, bytes});
+        add_tensor({std::move(name), &format, std::move(shape), {}, bytes, {}});
     }
     /// The same with bytes that the writer keeps.
     void add(std::string name, const format::info& format, std::vector<index_t> shape, std::vector<std::byte> bytes) {
-        add_tensor({std::move(name), &format, std::move(shape), std::move(bytes), {}});
+        add_tensor({std::move(name), &format, std::move(shape), std::move(bytes), {}, {}});
+    }
+    /// The same with bytes that `rows` makes when they are written, a megabyte or one row at a time and in order: for what does not fit
+    /// memory.
+    void add(std::string name, const format::info& format, std::vector<index_t> shape, row_source rows) {
+        if (!rows) throw error(fmt::format("GGUF tensor {}: expected a source of rows, found none", detail::name_text(name)));
+        add_tensor({std::move(name), &format, std::move(shape), {}, {}, std::move(rows)});
     }
     /// Encodes values, and keeps the bytes. @throws loupe::error if the format has no encoder.
     void add(std::string name, const format::info& format, std::vector<index_t> shape, std::span<const float> values) {
@@ -199,18 +214,33 @@ class gguf_writer {
             for (auto n = t.shape.rbegin(); n != t.shape.rend(); ++n) put(header, static_cast<std::uint64_t>(*n));
             put(header, t.format->id);
             put(header, static_cast<std::uint64_t>(offset));
-            offset += static_cast<index_t>(t.bytes().size());
+            offset += t.size;
             offset += padding(offset);
         }
         const auto zeros = [](index_t count) { return std::vector<std::byte>(static_cast<std::size_t>(count)); };
         output_file file(path);
         file.write(header);
         file.write(zeros(padding(static_cast<index_t>(header.size()))));
-        for (const pending& t : tensors_) { // behind the last tensor too: the reference reads it
-            file.write(t.bytes());
-            file.write(zeros(padding(static_cast<index_t>(t.bytes().size()))));
+        for (const pending& t : tensors_) {
+            if (t.rows)
+                write_rows(file, t);
+            else
+                file.write(t.bytes());
+            file.write(zeros(padding(t.size))); // behind the last tensor too: the reference reads it
         }
         file.close();
+    }
+
+  private:
+    static void write_rows(output_file& file, const pending& t) {
+        const index_t row = t.format->row_bytes(t.shape.back()), count = t.size / row;
+        const index_t most = std::min(count, std::max<index_t>(1, (index_t{1} << 20) / row));
+        std::vector<std::byte> piece(static_cast<std::size_t>(most * row));
+        for (index_t first = 0; first < count; first += most) {
+            const auto rows = std::span(piece).first(static_cast<std::size_t>(std::min(most, count - first) * row));
+            t.rows(first, rows);
+            file.write(rows);
+        }
     }
 };
 
