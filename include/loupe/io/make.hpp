@@ -174,6 +174,39 @@ class format_mix {
         return fitting(*f, width);
     }
 
+    /// GGUF's general.file_type, by which llama.cpp names a file: the mix without its exceptions.
+    std::uint32_t file_type() const {
+        if (more_ != nullptr) return all_->id == format::q4_k::id ? 15 : 17;
+        switch (all_->id) {
+        case format::q5_0::id:
+            return 8;
+        case format::q5_1::id:
+            return 9;
+        case format::q8_0::id:
+            return 7;
+        case format::q3_k::id:
+            return 11;
+        case format::q4_k::id:
+            return 14;
+        case format::q5_k::id:
+            return 16;
+        case format::q6_k::id:
+            return 18;
+        case format::iq4_nl::id:
+            return 25;
+        case format::iq4_xs::id:
+            return 30;
+        case format::bf16::id:
+            return 32;
+        case format::mxfp4::id:
+            return 38;
+        case format::nvfp4::id:
+            return 39;
+        default:
+            return all_->id; // F32, F16, Q4_0, Q4_1, Q2_K: the same number
+        }
+    }
+
     /// @throws loupe::error if a pattern fits none of the names.
     void check_used(const std::vector<std::string>& matrices) const {
         for (const exception& e : exceptions_)
@@ -453,6 +486,7 @@ inline std::vector<planned_tensor> make_model(const std::filesystem::path& path,
     w.set("general.type", "model");
     w.set("general.name", name);
     w.set("general.quantization_version", std::uint32_t{2});
+    w.set("general.file_type", mix.file_type());
     detail::set_sizes(w, d);
     detail::set_made_vocabulary(w, d.vocabulary, d.family == "gemma4");
     for (const planned_tensor& t : plan) {
