@@ -106,6 +106,9 @@ TEST_CASE("packed: all sets of instructions give the same bits", "[packed]") {
         const auto blocks = random_blocks(f, rows, width);
         const packed_view plain(f, blocks.data(), rows, width, *kernel::products_for<simd::int8_portable<8>>(f));
         const auto expected = product(plain, x, tokens);
+        const packed_view other(f, blocks.data(), rows, width,
+                                *kernel::products_for<simd::int8_portable<16, true>>(f)); // vpdpbusd in plain code
+        CHECK((product(other, x, tokens) == expected));
         const packed_view native(f, blocks.data(), rows, width, *kernel::products_for(f)); // the portable one elsewhere
         CHECK((product(native, x, tokens) == expected));
 #if defined(__AVX2__) && defined(__FMA__) && defined(__F16C__)
@@ -145,10 +148,12 @@ TEST_CASE("packed: the largest weights against the largest activations do not sa
                 for (index_t b = 0; b < rows * width / F::length; ++b) std::memset(blocks.data() + b * F::bytes, 0x38, F::id == 40 ? 4 : 1);
             }
             const packed_view plain(f, blocks.data(), rows, width, *kernel::products_for<simd::int8_portable<8>>(f));
+            const packed_view other(f, blocks.data(), rows, width, *kernel::products_for<simd::int8_portable<16, true>>(f));
             const packed_view native(f, blocks.data(), rows, width, *kernel::products_for(f));
             for (const float sign : {1.0F, -1.0F}) {
                 const aligned_vector<float> x(static_cast<std::size_t>(width), sign);
                 CHECK((product(native, x, 1) == product(plain, x, 1)));
+                CHECK((product(other, x, 1) == product(plain, x, 1)));
 #if defined(__AVX2__) && defined(__FMA__) && defined(__F16C__)
                 const packed_view avx2(f, blocks.data(), rows, width, *kernel::products_for<simd::int8_avx2>(f));
                 CHECK((product(avx2, x, 1) == product(plain, x, 1)));

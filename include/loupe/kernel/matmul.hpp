@@ -19,6 +19,7 @@ namespace loupe::kernel {
 /// Products of 8-bit integers with the matrices of one format, laid out for them in strips of `rows` rows; see kernel/packed.hpp.
 struct integer_products {
     index_t rows;
+    bool signed_activations; ///< how x is stored, see quantized_rows
     index_t (*strip_bytes)(index_t width);
     void (*pack)(const std::byte* blocks, index_t row_bytes, index_t count, index_t width, std::byte* strip);
     /// y[t · stride + r] for the 16, 4 or 1 tokens of a tile and all rows of a strip.
@@ -161,9 +162,12 @@ inline void matmul(std::span<const product> products, executor& threads) {
             each = std::clamp<index_t>(131072 / bytes, 1, std::max<index_t>(1, count / (4 * threads.size())));
             for (std::size_t j = 0; j < i && from == i; ++j) {
                 const product& other = products[j];
-                if (other.w.packed != nullptr && other.x.data == x.data && other.x.rows == x.rows && other.x.width == x.width) from = j;
+                if (other.w.packed != nullptr && other.w.integers->signed_activations == w.integers->signed_activations &&
+                    other.x.data == x.data && other.x.rows == x.rows && other.x.width == x.width) {
+                    from = j;
+                }
             }
-            if (from == i) storage[i].fill(x, threads);
+            if (from == i) storage[i].fill(x, w.integers->signed_activations, threads);
         } else {
             each = std::clamp<index_t>(32768 / std::max<index_t>(1, w.width), 2 * tile_w, 64);
         }

@@ -29,6 +29,9 @@ struct packing {
     static constexpr bool is_super = !scales_are_words && form::scales != kind::e4m3;
     static constexpr bool minimum_apart = form::has_minimum && form::scales != kind::super_nibbles;
 
+    static constexpr bool is_unsigned = form::table == nullptr && form::zero == 0;  ///< codes are the weights
+    static constexpr int added = Isa::signed_activations && !is_unsigned ? 128 : 0; ///< to a weight, to make it an unsigned byte
+
     static constexpr index_t plane = 4 * rows; ///< bytes of one register
     static constexpr index_t scale_bytes = rows * (scales_are_words ? 2 : 1);
     static constexpr index_t header_bytes = is_super ? rows * 2 * (form::has_minimum ? 2 : 1) : 0;
@@ -114,8 +117,10 @@ struct packing {
 
         __attribute__((always_inline)) chunk(const std::byte* from, const typename Isa::floats& d, const typename Isa::floats& dmin) {
             levels(from, std::make_integer_sequence<int, 8>{});
-            start[0] = Isa::template start<form::largest>(w);
-            start[1] = Isa::template start<form::largest>(w + 4);
+            if constexpr (!Isa::signed_activations) {
+                start[0] = Isa::template start<form::largest>(w);
+                start[1] = Isa::template start<form::largest>(w + 4);
+            }
             from += form::bits * plane;
             for (int g = 0; g < chunk_groups; ++g) {
                 scale[g] = load_scale(from, d);
@@ -128,8 +133,8 @@ struct packing {
         }
 
         __attribute__((always_inline)) typename Isa::floats add_to(typename Isa::floats sum, const quantized_chunk& x) const {
-            const auto low = Isa::to_floats(Isa::template dot<form::largest>(start[0], w, x.q));
-            const auto high = Isa::to_floats(Isa::template dot<form::largest>(start[1], w + 4, x.q + 16));
+            const auto low = Isa::to_floats(Isa::template dot<form::largest>(start_of(0, x), w, x.q));
+            const auto high = Isa::to_floats(Isa::template dot<form::largest>(start_of(1, x), w + 4, x.q + 16));
             if constexpr (chunk_groups == 1) {
                 const auto both = Isa::fma(high, Isa::all(x.scale[1]), Isa::times(low, Isa::all(x.scale[0])));
                 sum = Isa::fma(both, scale[0], sum);
@@ -146,6 +151,14 @@ struct packing {
         }
 
       private:
+        /// What a sum of 16 products begins with: minus what was added to weights or activations.
+        __attribute__((always_inline)) typename Isa::ints start_of(int half, const quantized_chunk& x) const {
+            if constexpr (Isa::signed_activations) {
+                return Isa::all(added == 0 ? 0 : x.start[half]);
+            } else {
+                return start[half];
+            }
+        }
         template <int... Quads>
         __attribute__((always_inline)) void levels(const std::byte* from, std::integer_sequence<int, Quads...>) {
             ((w[Quads] = level(code<Quads>(from))), ...);
@@ -170,11 +183,12 @@ struct packing {
         }
         static typename Isa::bytes level(typename Isa::bytes code) {
             if constexpr (form::table != nullptr) {
-                return Isa::look_up(form::table, code);
+                const auto v = Isa::look_up(form::table, code);
+                return added == 0 ? v : Isa::template plus<added>(v);
             } else if constexpr (form::zero == 128) {
-                return code; // stored as signed bytes
+                return code; // stored as it is wanted
             } else {
-                return Isa::template minus<form::zero>(code);
+                return added == form::zero ? code : Isa::template plus<added - form::zero>(code);
             }
         }
         static typename Isa::floats load_scale(const std::byte* from, const typename Isa::floats& d) {
@@ -195,7 +209,7 @@ struct packing {
 
     template <int Bits, int From>
     static void put_plane(const format::integer_block* block, index_t c, std::byte* to) {
-        constexpr int mask = (1 << Bits) - 1, flip = form::zero == 128 ? 128 : 0;
+        constexpr int mask = (1 << Bits) - 1, flip = form::zero == 128 && added == 0 ? 128 : 0;
         std::memset(to, 0, static_cast<std::size_t>(Bits * plane));
         for (int q = 0; q < 8; ++q) {
             std::byte* const at = to + q % Bits * plane;
@@ -215,7 +229,7 @@ namespace detail {
 template <class Isa, is::integer_format F>
 constexpr integer_products make_products() {
     using form = packing<Isa, F>;
-    return {Isa::rows, &form::strip_bytes, &form::pack,
+    return {Isa::rows, Isa::signed_activations, &form::strip_bytes, &form::pack,
             [](const std::byte* strip, const quantized_chunk* x, index_t tokens, index_t width, float* y, index_t stride) {
                 if (tokens == 16)
                     form::template multiply<16>(strip, x, width, y, stride);

@@ -1,6 +1,6 @@
 // Activations rounded to 8 bits, sixteen under one scale: the other factor of an integer product.
 //
-//   q = round(x · 127 / max|x|) over each 16 values; stored as q + 128, for products of unsigned with signed bytes
+//   q = round(x · 127 / max|x|) over each 16 values; stored as q, or as q + 128 where the activations are the unsigned factor
 #pragma once
 
 #include <loupe/core/buffer.hpp>
@@ -18,8 +18,9 @@ namespace loupe::kernel {
 struct alignas(64) quantized_chunk {
     std::uint8_t q[32];
     float scale[2];
-    float mass[2]; ///< scale · Σ q of each sixteen: what a weight format's minimum is multiplied by
-    float both;    ///< the sum of the two
+    float mass[2];         ///< scale · Σ q of each sixteen: what a weight format's minimum is multiplied by
+    float both;            ///< the sum of the two
+    std::int32_t start[2]; ///< −128 · Σ q: what takes off again 128 that was added to the weights
 };
 
 /// How many tokens an integer product takes at once: the accumulators of 16, one to a register, leave room for the weights.
@@ -31,7 +32,7 @@ class quantized_rows {
     index_t tokens_ = 0, chunks_ = 0;
     quantized_chunk* data_ = nullptr;
 
-    static void quantize(const float* x, quantized_chunk& out) {
+    static void quantize(const float* x, int offset, quantized_chunk& out) {
         using simd::floats;
         static_assert(16 % simd::width == 0);
         const floats magic(12582912.0F); // adding and taking away 1.5 · 2^23 rounds to the nearest integer, ties to even
@@ -48,23 +49,26 @@ class quantized_rows {
                 sum += q;
                 q.store_aligned(rounded + i);
             }
-            simd::to_bytes(rounded, out.q + 16 * half);
+            simd::to_bytes(rounded, offset, out.q + 16 * half);
             out.scale[half] = scale;
-            out.mass[half] = scale * simd::sum(sum);
+            const float total = simd::sum(sum);
+            out.mass[half] = scale * total;
+            out.start[half] = -128 * static_cast<std::int32_t>(total);
         }
         out.both = out.mass[0] + out.mass[1];
     }
 
   public:
-    /// x: [tokens, width], width a multiple of 32. Valid until the next call.
-    void fill(matrix_view<const float> x, executor& threads) {
+    /// x: [tokens, width], width a multiple of 32; q is stored signed, or with 128 added. Valid until the next call.
+    void fill(matrix_view<const float> x, bool is_signed, executor& threads) {
         tokens_ = x.rows;
         chunks_ = x.width / 32;
         data_ = storage_.take(tokens_ * chunks_).data();
         threads.for_ranges(tokens_, 16, [&](index_t first, index_t last) {
             for (index_t t = first; t < last; ++t) {
                 const auto [tile, size] = tile_of(t);
-                for (index_t c = 0; c < chunks_; ++c) quantize(x[t].data() + 32 * c, data_[tile * chunks_ + c * size + (t - tile)]);
+                for (index_t c = 0; c < chunks_; ++c)
+                    quantize(x[t].data() + 32 * c, is_signed ? 0 : 128, data_[tile * chunks_ + c * size + (t - tile)]);
             }
         });
     }

@@ -22,17 +22,19 @@ struct per_layer_inputs_layer {
         const index_t all = weights->per_layer_projection.rows;
         const auto out = c.memory.per_layer_inputs.take(c.tokens, all);
         kernel::matmul(weights->per_layer_projection, x, out, c.threads);
-        const float root = 1.0F / std::sqrt(static_cast<float>(x.width));
-        for (index_t t = 0; t < c.tokens; ++t) kernel::scale(out[t], root);
-        norm_rows<norm::rms>(c.threads, out, weights->per_layer_norm, c.epsilon, out, all / width);
-        const float token_scale = std::sqrt(static_cast<float>(width));
-        const auto row = c.memory.second.take(all);
-        for (index_t t = 0; t < c.tokens; ++t) {
-            const token_id id = c.ids[static_cast<std::size_t>(t)];
-            const bool placeholder = std::find(placeholders.begin(), placeholders.end(), id) != placeholders.end();
-            weights->per_layer_table.decode_row(placeholder ? 0 : id, row.data());
-            for (index_t i = 0; i < all; ++i) out[t][i] = static_cast<float>(PerLayerInput::combine(out[t][i], row[i] * token_scale));
-        }
+        const float root = 1.0F / std::sqrt(static_cast<float>(x.width)), token_scale = std::sqrt(static_cast<float>(width));
+        c.threads.for_ranges(c.tokens, 8, [&](index_t first, index_t last) {
+            thread_local scratch<float> memory;
+            const auto row = memory.take(all);
+            for (index_t t = first; t < last; ++t) {
+                kernel::scale(out[t], root);
+                norm_heads<norm::rms>(out[t], weights->per_layer_norm, c.epsilon, all / width);
+                const token_id id = c.ids[static_cast<std::size_t>(t)];
+                const bool placeholder = std::find(placeholders.begin(), placeholders.end(), id) != placeholders.end();
+                weights->per_layer_table.decode_row(placeholder ? 0 : id, row.data());
+                for (index_t i = 0; i < all; ++i) out[t][i] = static_cast<float>(PerLayerInput::combine(out[t][i], row[i] * token_scale));
+            }
+        });
         if constexpr (Probe::template watches<at::per_layer_inputs>) c.probe(at::per_layer_inputs{}, 0, c.position, out);
         return out;
     }

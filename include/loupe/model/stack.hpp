@@ -155,10 +155,12 @@ class block_stack {
                                       static_cast<float>(d.epsilon)});
 
         auto x = memory.residual.take(tokens, d.width);
-        for (index_t t = 0; t < tokens; ++t) {
-            plan_.weights->embedding.decode_row(ids[static_cast<std::size_t>(t)], x[t].data());
-            kernel::scale(x[t], plan_.embedding_scale);
-        }
+        c.threads.for_ranges(tokens, 16, [&](index_t first, index_t last) {
+            for (index_t t = first; t < last; ++t) {
+                plan_.weights->embedding.decode_row(ids[static_cast<std::size_t>(t)], x[t].data());
+                kernel::scale(x[t], plan_.embedding_scale);
+            }
+        });
         if constexpr (Probe::template watches<at::embedding>) c.probe(at::embedding{}, 0, c.position, x);
         matrix_view<float> per_layer;
         if (parts_.per_layer_inputs != nullptr) per_layer = parts_.per_layer_inputs(*plan_.weights, d, c, x);

@@ -1,8 +1,9 @@
 // Products of 8-bit integers, which xsimd does not have: one set of operations for AVX-512 with VNNI, one for AVX2, one in plain code that
 // every machine can run.
 //
-// All of them work on a strip of `rows` weight rows, one to a lane. `bytes` holds four consecutive weights of each row ("a quad"); an
-// activation is an unsigned byte with 128 added to it.
+// All of them work on a strip of `rows` weight rows, one to a lane. `bytes` holds four consecutive weights of each row ("a quad"). The
+// instructions multiply unsigned with signed bytes. Where `signed_activations` is set the weights are the unsigned ones, which lets
+// vpdpbusd read and spread four activations by itself; elsewhere the activations are, with 128 added to them.
 #pragma once
 
 #include <loupe/core/half.hpp>
@@ -20,25 +21,26 @@
 
 namespace loupe::simd {
 
-/// Sixteen whole numbers in [−128, 127], 128 added, as bytes. `from` lies on a cache line.
-inline void to_bytes(const float* from, std::uint8_t* to) {
+/// Sixteen whole numbers in [−128, 127] as bytes, `offset` (0 or 128) added. `from` lies on a cache line.
+inline void to_bytes(const float* from, int offset, std::uint8_t* to) {
 #if defined(__AVX512F__)
     const __m512i q = _mm512_cvttps_epi32(_mm512_load_ps(from));
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm512_cvtepi32_epi8(_mm512_add_epi32(q, _mm512_set1_epi32(128))));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm512_cvtepi32_epi8(_mm512_add_epi32(q, _mm512_set1_epi32(offset))));
 #elif defined(__AVX2__)
     const __m256i low = _mm256_cvttps_epi32(_mm256_load_ps(from)), high = _mm256_cvttps_epi32(_mm256_load_ps(from + 8));
     const __m256i words = _mm256_permute4x64_epi64(_mm256_packs_epi32(low, high), 0xD8);
-    const __m256i biased = _mm256_add_epi16(words, _mm256_set1_epi16(128));
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm_packus_epi16(_mm256_castsi256_si128(biased), _mm256_extracti128_si256(biased, 1)));
+    const __m128i bytes = _mm_packs_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm_xor_si128(bytes, _mm_set1_epi8(static_cast<char>(offset))));
 #else
-    for (int i = 0; i < 16; ++i) to[i] = static_cast<std::uint8_t>(static_cast<std::int32_t>(from[i]) + 128);
+    for (int i = 0; i < 16; ++i) to[i] = static_cast<std::uint8_t>(static_cast<std::int32_t>(from[i]) + offset);
 #endif
 }
 
-/// Plain code for any number of rows: what the others must agree with to the bit.
-template <int Rows>
+/// Plain code for any number of rows and either sign: what the others must agree with to the bit.
+template <int Rows, bool SignedActivations = false>
 struct int8_portable {
     static constexpr int rows = Rows;
+    static constexpr bool signed_activations = SignedActivations;
     struct bytes {
         std::array<std::uint8_t, 4 * Rows> at;
     };
@@ -81,8 +83,8 @@ struct int8_portable {
         return each_byte([&](std::size_t i) { return low.at[i] | (high.at[i] << Shift); });
     }
     template <int Value>
-    static bytes minus(bytes v) {
-        return each_byte([&](std::size_t i) { return v.at[i] - Value; });
+    static bytes plus(bytes v) {
+        return each_byte([&](std::size_t i) { return v.at[i] + Value; });
     }
     static bytes look_up(const std::int8_t* table16, bytes v) {
         return each_byte([&](std::size_t i) { return table16[v.at[i]]; });
@@ -99,10 +101,20 @@ struct int8_portable {
     /// start + the products of 16 weights of each row with 16 activations.
     template <int Largest>
     [[gnu::noinline]] static ints dot(ints start, const bytes* w, const std::uint8_t* x) {
-        for (std::size_t r = 0; r < Rows; ++r)
-            for (std::size_t q = 0; q < 4; ++q)
-                for (std::size_t j = 0; j < 4; ++j) start.at[r] += x[4 * q + j] * static_cast<std::int8_t>(w[q].at[4 * r + j]);
+        for (std::size_t r = 0; r < Rows; ++r) {
+            for (std::size_t q = 0; q < 4; ++q) {
+                for (std::size_t j = 0; j < 4; ++j) {
+                    const std::uint8_t a = x[4 * q + j], b = w[q].at[4 * r + j];
+                    start.at[r] += SignedActivations ? static_cast<std::int8_t>(a) * b : a * static_cast<std::int8_t>(b);
+                }
+            }
+        }
         return start;
+    }
+    static ints all(std::int32_t v) {
+        ints out;
+        out.at.fill(v);
+        return out;
     }
     static floats zero() { return floats{}; }
     static floats to_floats(const ints& v) {
@@ -154,6 +166,7 @@ struct int8_portable {
 /// Pairs of products in 16 bits (vpmaddubsw), as many of them added there as cannot overflow.
 struct int8_avx2 {
     static constexpr int rows = 8;
+    static constexpr bool signed_activations = false;
     using bytes = __m256i;
     using ints = __m256i;
     using floats = __m256;
@@ -168,8 +181,8 @@ struct int8_avx2 {
         return _mm256_or_si256(low, _mm256_slli_epi16(high, Shift));
     }
     template <int Value>
-    static bytes minus(bytes v) {
-        return _mm256_sub_epi8(v, _mm256_set1_epi8(Value));
+    static bytes plus(bytes v) {
+        return _mm256_add_epi8(v, _mm256_set1_epi8(static_cast<char>(Value)));
     }
     static bytes look_up(const std::int8_t* table16, bytes v) {
         return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(table16))), v);
@@ -249,6 +262,7 @@ struct int8_avx2 {
 /// Four products at once, added in 32 bits (vpdpbusd).
 struct int8_vnni {
     static constexpr int rows = 16;
+    static constexpr bool signed_activations = true;
     using bytes = __m512i;
     using ints = __m512i;
     using floats = __m512;
@@ -263,18 +277,11 @@ struct int8_vnni {
         return _mm512_or_si512(low, _mm512_slli_epi16(high, Shift));
     }
     template <int Value>
-    static bytes minus(bytes v) {
-        return _mm512_sub_epi8(v, _mm512_set1_epi8(Value));
+    static bytes plus(bytes v) {
+        return _mm512_add_epi8(v, _mm512_set1_epi8(static_cast<char>(Value)));
     }
     static bytes look_up(const std::int8_t* table16, bytes v) {
         return _mm512_shuffle_epi8(_mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i*>(table16))), v);
-    }
-    template <int Largest>
-    static ints start(const bytes* w) {
-        const __m512i offset = _mm512_set1_epi8(-128); // 128 as an unsigned byte
-        __m512i sum = _mm512_setzero_si512();
-        for (int q = 0; q < 4; ++q) sum = _mm512_dpbusd_epi32(sum, offset, w[q]);
-        return _mm512_sub_epi32(_mm512_setzero_si512(), sum);
     }
     template <int Largest>
     static ints dot(ints start, const bytes* w, const std::uint8_t* x) {
@@ -282,10 +289,11 @@ struct int8_vnni {
         for (int q = 0; q < 4; ++q) {
             int four;
             std::memcpy(&four, x + 4 * q, sizeof four);
-            start = _mm512_dpbusd_epi32(start, _mm512_set1_epi32(four), w[q]);
+            start = _mm512_dpbusd_epi32(start, w[q], _mm512_set1_epi32(four));
         }
         return start;
     }
+    static ints all(std::int32_t v) { return _mm512_set1_epi32(v); }
     static floats zero() { return _mm512_setzero_ps(); }
     static floats to_floats(ints v) { return _mm512_cvtepi32_ps(v); }
     static floats all(float x) { return _mm512_set1_ps(x); }
