@@ -7,9 +7,9 @@
 #include <loupe/core/compat/xsimd.hpp>
 #include <loupe/core/executor.hpp>
 #include <loupe/core/half.hpp>
+#include <loupe/format/formats.hpp>
 #include <loupe/kernel/dot_tile.hpp>
 #include <loupe/kernel/matmul.hpp>
-#include <loupe/kernel/packed.hpp>
 
 #include <cstring>
 #include <span>
@@ -23,7 +23,7 @@ struct operands {
     loupe::executor& threads;
 };
 
-/// One sum for a row: every addition waits for the one before it, four cycles a weight.
+/// One sum for a row: every addition waits for the one before it, three or four cycles a weight.
 inline void naive(const operands& o) {
     for (index_t n = 0; n < o.w.rows; ++n) {
         const float* w = o.w[n].data();
@@ -55,7 +55,8 @@ inline void lanes(const operands& o) {
     }
 }
 
-/// Four rows at a time: x is read once for all of them, and their four sums do not wait for each other.
+/// Four rows at a time: x is read once for all of them, and their four sums do not wait for each other. It pays while w lies in a cache;
+/// beyond, memory sets the pace of this rung and of the one before.
 inline void four_rows(const operands& o) {
     index_t n = 0;
     for (; n + 4 <= o.w.rows; n += 4) {
@@ -138,36 +139,17 @@ inline void decode_then_lanes(const operands& o) {
     loupe::kernel::matmul(in_float, {o.x.data(), 1, o.w.width}, {o.y.data(), 1, o.w.rows}, o.one);
 }
 
-/// x rounded to 8 bits, sixteen values under a scale: products and sums are of integers, which may be added in any order, so that the
-/// compiler can do many at once. No weight becomes a float.
-inline void integers(const operands& o) {
-    thread_local loupe::kernel::quantized_rows rounded;
-    rounded.fill({o.x.data(), 1, o.w.width}, o.one);
-    for (index_t n = 0; n < o.w.rows; ++n) {
-        float sum = 0;
-        for (index_t b = 0; b < o.w.width / 32; ++b) {
-            const block w = block_of(o, n, b);
-            const loupe::kernel::quantized_chunk& x = rounded.tile(0)[b];
-            int low = 0, high = 0;
-            for (int i = 0; i < 16; ++i) {
-                low += ((w.codes[i] & 15) - 8) * (x.q[i] - 128);
-                high += ((w.codes[i] >> 4) - 8) * (x.q[i + 16] - 128);
-            }
-            sum += w.scale() * (static_cast<float>(low) * x.scale[0] + static_cast<float>(high) * x.scale[1]);
-        }
-        o.y[static_cast<std::size_t>(n)] = sum;
-    }
-}
-
-/// Weights laid out in the order of the instructions, a row to each lane: vpdpbusd multiplies and adds 64 pairs, no sum crosses lanes, and
-/// the nibbles are read from the first byte to the last.
-inline void packed(const operands& o) { loupe::kernel::matmul(o.w, {o.x.data(), 1, o.w.width}, {o.y.data(), 1, o.w.rows}, o.one); }
+/// x rounded to 8 bits, so that no weight becomes a float, and weights laid out in the order of the instructions, a row to each lane:
+/// vpdpbusd multiplies and adds 64 pairs, no sum crosses lanes, and the nibbles are read from the first byte to the last.
+inline void packed_integers(const operands& o) { loupe::kernel::matmul(o.w, {o.x.data(), 1, o.w.width}, {o.y.data(), 1, o.w.rows}, o.one); }
 
 /// Strips shared out to threads.
 inline void library(const operands& o) { loupe::kernel::matmul(o.w, {o.x.data(), 1, o.w.width}, {o.y.data(), 1, o.w.rows}, o.all); }
 
-inline constexpr rung<operands> rungs[] = {
-    {"01_naive", naive},   {"02_scale_of_block", scale_of_block}, {"03_decode_then_lanes", decode_then_lanes}, {"04_integers", integers},
-    {"05_packed", packed}, {"06_threads_library", library}};
+inline constexpr rung<operands> rungs[] = {{"01_naive", naive},
+                                           {"02_scale_of_block", scale_of_block},
+                                           {"03_decode_then_lanes", decode_then_lanes},
+                                           {"04_packed_integers", packed_integers},
+                                           {"05_threads_library", library}};
 
 } // namespace ladders::mat_vec_q4_0

@@ -76,7 +76,8 @@ inline void head_by_head(const operands& o) {
     }
 }
 
-/// A batch of pairs at once: half-split pairs lie side by side with their neighbours, so no element changes its lane.
+/// A batch of pairs at once: half-split pairs lie side by side with their neighbours, so no element changes its lane. Compilers see that in
+/// the rung before too; here it does not depend on what they see.
 inline void library(const operands& o) {
     for (index_t h = 0; h < o.heads.rows; ++h) loupe::kernel::rotate(o.heads[h], o.cosines, o.sines);
 }
