@@ -55,7 +55,7 @@ inline double int8_roof() {
         typename isa::bytes w[4];
         for (int q = 0; q < 4; ++q) w[q] = isa::load(memory + q * 4 * isa::rows);
         typename isa::ints sum[chains];
-        for (auto& v : sum) v = isa::template start<16>(w);
+        for (std::int32_t c = 0; c < chains; ++c) sum[c] = isa::all(c);
         for (int i = 0; i < rounds; ++i) {
             asm volatile("" : : "r"(x) : "memory"); // the activations are read again
 #pragma GCC unroll 12

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Every header compiles on its own, with clang++ and all warnings. So as not to read the standard library anew for each, some are precompiled
+# Every header compiles on its own, with clang++ and all warnings, and so do the benchmarks, which nobody else builds on every commit. So as not to read the standard library anew for each, some are precompiled
 # (each of them alone) and serve the others: a header is compiled on top of one that it includes itself, where it sees nothing that it would
 # not see anyway.
 set -eu
@@ -45,3 +45,7 @@ compile <"$work/first"
 compile <"$work/then"
 echo "$(cat "$work/first" "$work/then" | wc -l) headers compile alone"
 rm -rf "$work"
+
+printf '%s\n' bench/*.cpp | xargs -P "$(nproc)" -I @ clang++ -std=c++20 -march=x86-64-v3 -Iinclude -Wall -Wextra -Wpedantic -Wconversion \
+    -Wno-sign-conversion -Werror -fsyntax-only @
+echo "the benchmarks compile: $(echo bench/*.cpp)"

@@ -230,6 +230,7 @@ struct int8_avx2 {
         const __m256i quads[4] = {quad(x), quad(x + 4), quad(x + 8), quad(x + 12)};
         return products<Largest>(start, w, quads);
     }
+    static ints all(std::int32_t v) { return _mm256_set1_epi32(v); }
     static floats zero() { return _mm256_setzero_ps(); }
     static floats to_floats(ints v) { return _mm256_cvtepi32_ps(v); }
     static floats all(float x) { return _mm256_set1_ps(x); }
