@@ -9,5 +9,8 @@ namespace tests {
 
 /// io::open.
 loupe::io::checkpoint open(const std::filesystem::path& path, loupe::executor& threads);
+/// The small trained models, opened once.
+const loupe::io::checkpoint& nano_e();
+const loupe::io::checkpoint& nano_a();
 
 } // namespace tests

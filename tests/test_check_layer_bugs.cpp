@@ -27,7 +27,7 @@ enum bug {
 };
 
 /// All that is said of a layer. Computed values, which the instruction set rounds, count as #.
-void breaks(const verdict& v, const std::string& what) {
+void layer_breaks(const verdict& v, const std::string& what) {
     CHECK_FALSE(v);
     std::string text, word;
     for (const char c : v.text() + " ") {
@@ -142,45 +142,48 @@ TEST_CASE("check: a layer of one's own holds", "[check]") {
 }
 
 TEST_CASE("check: bugs in feed-forward layers", "[check]") {
-    breaks(check<my_feed_forward<forgets_last_row>>(),
-           "feed-forward my_feed_forward<1>: row 2, value 0 is nan (3 tokens, width 2, hidden width 1)");
-    breaks(check<my_feed_forward<writes_a_row_more>>(),
-           "feed-forward my_feed_forward<2>: writes beside its output (1 token, width 2, hidden width 1)");
-    breaks(check<my_feed_forward<adds_to_output>>(),
-           "feed-forward my_feed_forward<3>: row 0, value 0 is nan (1 token, width 2, hidden width 1)");
-    breaks(check<my_feed_forward<overwrites_input>>(),
-           "feed-forward my_feed_forward<4>: changes its input (1 token, width 2, hidden width 1)");
-    breaks(check<my_feed_forward<reads_old_scratch>>(),
-           "feed-forward my_feed_forward<5>: row 0, value 0 is nan (1 token, width 3, hidden width 2)");
-    breaks(check<my_feed_forward<overflows>>(),
-           "feed-forward my_feed_forward<6>: row 10, value 0 is nan (17 tokens, width 2, hidden width 1)");
-    breaks(check<my_feed_forward<draws>>(),
-           "feed-forward my_feed_forward<7>: row 0, value 0 is #, and # in a second run (1 token, width 2, hidden width 1)");
-    breaks(check<my_feed_forward<counts_threads>>(),
-           "feed-forward my_feed_forward<8>: row 0, value 0 is #, and # on two threads (1 token, width 2, hidden width 1)");
+    layer_breaks(check<my_feed_forward<forgets_last_row>>(),
+                 "feed-forward my_feed_forward<1>: row 2, value 0 is nan (3 tokens, width 2, hidden width 1)");
+    layer_breaks(check<my_feed_forward<writes_a_row_more>>(),
+                 "feed-forward my_feed_forward<2>: writes beside its output (1 token, width 2, hidden width 1)");
+    layer_breaks(check<my_feed_forward<adds_to_output>>(),
+                 "feed-forward my_feed_forward<3>: row 0, value 0 is nan (1 token, width 2, hidden width 1)");
+    layer_breaks(check<my_feed_forward<overwrites_input>>(),
+                 "feed-forward my_feed_forward<4>: changes its input (1 token, width 2, hidden width 1)");
+    layer_breaks(check<my_feed_forward<reads_old_scratch>>(),
+                 "feed-forward my_feed_forward<5>: row 0, value 0 is nan (1 token, width 3, hidden width 2)");
+    layer_breaks(check<my_feed_forward<overflows>>(),
+                 "feed-forward my_feed_forward<6>: row 10, value 0 is nan (17 tokens, width 2, hidden width 1)");
+    layer_breaks(check<my_feed_forward<draws>>(),
+                 "feed-forward my_feed_forward<7>: row 0, value 0 is #, and # in a second run (1 token, width 2, hidden width 1)");
+    layer_breaks(check<my_feed_forward<counts_threads>>(),
+                 "feed-forward my_feed_forward<8>: row 0, value 0 is #, and # on two threads (1 token, width 2, hidden width 1)");
 }
 
 TEST_CASE("check: bugs in layers that know positions", "[check]") {
-    breaks(check<in_place<looks_ahead>>(),
-           "sublayer in_place<9>: row 0, value 0 is #, and # when every other row is wanted (3 tokens, width 2, hidden width 1, 1 of 2 "
-           "experts)\nsublayer in_place<9>: row 0, value 0 is #, and # with another last token (2 tokens, width 2, hidden width 1, 1 of 2 "
-           "experts)\nsublayer in_place<9>: row 0, value 0 is #, and # in chunks of 1 (2 tokens, width 2, hidden width 1, 1 of 2 experts)");
+    layer_breaks(
+        check<in_place<looks_ahead>>(),
+        "sublayer in_place<9>: row 0, value 0 is #, and # when every other row is wanted (3 tokens, width 2, hidden width 1, 1 of 2 "
+        "experts)\nsublayer in_place<9>: row 0, value 0 is #, and # with another last token (2 tokens, width 2, hidden width 1, 1 of 2 "
+        "experts)\nsublayer in_place<9>: row 0, value 0 is #, and # in chunks of 1 (2 tokens, width 2, hidden width 1, 1 of 2 experts)");
     CHECK(check<in_place<right>>({.causal = false}));
-    breaks(
+    layer_breaks(
         check<in_place<counts_from_chunk>>(),
         "sublayer in_place<10>: row 0, value 0 is #, and # when every other row is wanted (2 tokens, width 2, hidden width 1, 1 of 2 "
         "experts)\nsublayer in_place<10>: row 1, value 0 is #, and # in chunks of 1 (2 tokens, width 2, hidden width 1, 1 of 2 experts)");
-    breaks(check<in_place<counts_wanted_rows>>(), "sublayer in_place<14>: row 0, value 0 is #, and # when every other row is wanted (2 "
-                                                  "tokens, width 2, hidden width 1, 1 of 2 experts)");
+    layer_breaks(check<in_place<counts_wanted_rows>>(),
+                 "sublayer in_place<14>: row 0, value 0 is #, and # when every other row is wanted (2 "
+                 "tokens, width 2, hidden width 1, 1 of 2 experts)");
 }
 
 TEST_CASE("check: bugs in attention", "[check]") {
     CHECK(check<my_attention<ignores_ring>>()); // there is none
-    breaks(check<my_attention<ignores_ring>>({.reach = 4}),
-           "attention my_attention<12>: row 4, value 0 is #, and # in chunks of 1 (5 tokens, width 2, 1 head of 2 on 1)\nattention "
-           "my_attention<12>: row 0, value 0 is #, and # after a rewind to 4 (8 tokens, width 2, 1 head of 2 on 1)");
-    breaks(check<my_attention<first_key_head_only>>(),
-           "attention my_attention<13>: row 0, value 0 is #, and # with the heads in reverse order (1 token, width 4, 2 heads of 4 on 2)");
+    layer_breaks(check<my_attention<ignores_ring>>({.reach = 4}),
+                 "attention my_attention<12>: row 4, value 0 is #, and # in chunks of 1 (5 tokens, width 2, 1 head of 2 on 1)\nattention "
+                 "my_attention<12>: row 0, value 0 is #, and # after a rewind to 4 (8 tokens, width 2, 1 head of 2 on 1)");
+    layer_breaks(
+        check<my_attention<first_key_head_only>>(),
+        "attention my_attention<13>: row 0, value 0 is #, and # with the heads in reverse order (1 token, width 4, 2 heads of 4 on 2)");
     CHECK(check<my_attention<first_key_head_only>>({.heads_alike = false}));
 }
 
@@ -193,10 +196,11 @@ TEST_CASE("check: bugs in layers as functions", "[check]") {
             for (std::size_t i = 0; i < 3; ++i) out[t][i] = sum[i] += x[t][i];
         }
     };
-    breaks(check("running sum", running_sum, 3), "layer running sum: row 0, value 0 is #, and # after a rewind to 1 (2 tokens, width 3)");
+    layer_breaks(check("running sum", running_sum, 3),
+                 "layer running sum: row 0, value 0 is #, and # after a rewind to 1 (2 tokens, width 3)");
     const auto thrower = [&](context&, matrix_view<const float> x, matrix_view<float> out) {
         if (x.rows > 2) throw error("expected at most two tokens");
         for (index_t t = 0; t < x.rows; ++t) std::ranges::copy(x[t], out[t].begin());
     };
-    breaks(check("thrower", thrower, 3, {.causal = false}), "layer thrower: throws: expected at most two tokens (3 tokens, width 3)");
+    layer_breaks(check("thrower", thrower, 3, {.causal = false}), "layer thrower: throws: expected at most two tokens (3 tokens, width 3)");
 }

@@ -31,7 +31,7 @@ std::string refusal(const char* name) {
 }
 
 /// Shared blocks read the keys of the block before, which may have none of its own.
-struct block_before {
+struct nearest_of_kind {
     static constexpr index_t donor(index_t block, std::span<const bool> is_full, index_t first_shared) {
         if (block < first_shared) return block;
         for (index_t i = block - 1; i >= 0; --i) {
@@ -54,25 +54,25 @@ struct minus_a_sink {
 struct no_expert {
     static constexpr index_t count(index_t) { return 0; }
 };
-struct half {
+struct half_kept {
     static constexpr bool enabled = true;
     static constexpr index_t recent = 1;
     static constexpr index_t first_block(index_t) { return 1; }
     static constexpr index_t budget(index_t tokens) { return (tokens + 1) / 2; }
     static constexpr double score(index_t, double received, index_t) { return received; }
 };
-struct from_the_first : half {
+struct from_the_first : half_kept {
     static constexpr index_t first_block(index_t) { return 0; }
 };
-struct without_the_newest : half {
+struct without_the_newest : half_kept {
     static constexpr index_t recent = 0;
 };
-struct keeps_the_first : half { // whatever it received
+struct keeps_the_first : half_kept { // whatever it received
     static constexpr double score(index_t key, double received, index_t) {
         return key < 4 ? std::numeric_limits<double>::infinity() : received;
     }
 };
-struct not_a_number : half {
+struct not_a_number : half_kept {
     static constexpr double score(index_t, double, index_t) { return std::numeric_limits<double>::quiet_NaN(); }
 };
 
@@ -97,24 +97,25 @@ TEST_CASE("parts: what would read or write where nothing is, is refused", "[comp
     const char *e = "models/nano-e", *a = "models/nano-a";
     CHECK(refusal<base>(e).empty());
     CHECK(refusal<base_a>(a).empty());
-    CHECK(refusal<with<base, slot::kv_sharing<block_before>>>(e) == "block 6 reads keys and values of block 5, which has none of its own");
+    CHECK(refusal<with<base, slot::kv_sharing<nearest_of_kind>>>(e) ==
+          "block 6 reads keys and values of block 5, which has none of its own");
     CHECK(refusal<with<base, slot::mask_sliding<backwards>>>(e) == "mask_sliding reaches back -1 positions, expected 0 (no bound) or more");
     CHECK(refusal<with<base, slot::mask_full<backwards>>>(e) == "mask_full reaches back -1 positions, expected 0 (no bound) or more");
     CHECK(refusal<with<base, slot::kv<less_than_nothing>>>(e) == "its cache keeps 0 first and -4 last positions, expected 0 or more");
     CHECK(refusal<with<base, slot::kv<minus_a_sink>>>(e) == "its cache keeps -1 first and 4 last positions, expected 0 or more");
     CHECK(refusal<with<base_a, slot::experts_used<no_expert>>>(a) == "it uses 0 experts, expected 1 to 16");
     CHECK(refusal<with<base_a, slot::experts_used<experts_used::exactly<17>>>>(a) == "it uses 17 experts, expected 1 to 16");
-    CHECK(refusal<with<base, slot::prune<half>>>(e).empty());
+    CHECK(refusal<with<base, slot::prune<half_kept>>>(e).empty());
     CHECK(refusal<with<base, slot::prune<from_the_first>>>(e) ==
           "it prunes from block 0 on, which no block before it could score tokens for");
     CHECK(refusal<with<base, slot::prune<without_the_newest>>>(e) == "it prunes all but the newest 0 tokens, expected at least 1");
     // With a card the rules of a composition see it before there is a model.
     static_assert(
-        std::same_as<detail::problem_with<nano::e, slot::kv_sharing<block_before>>, rule::shared_kv_block_has_no_donor_of_its_kind<6>>);
+        std::same_as<detail::problem_with<nano::e, slot::kv_sharing<nearest_of_kind>>, rule::shared_kv_block_has_no_donor_of_its_kind<6>>);
 }
 
 TEST_CASE("pruning: the budget is kept whatever the scores are", "[prune]") {
-    CHECK(kept<half>().size() == 8);
+    CHECK(kept<half_kept>().size() == 8);
     CHECK(kept<keeps_the_first>().size() == 8);
     CHECK(kept<not_a_number>().size() == 8);
 }

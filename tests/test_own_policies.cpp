@@ -1,8 +1,7 @@
 // Parts written by a user, outside the library: for every slot one that does the same as the library's in its own words (equal bit for
 // bit), and one that does something else (and is really called). Here: ropes, masks, scores.
-#include "data.hpp"
+#include "own_policies.hpp"
 
-#include "open.hpp"
 #include <loupe/core/compat/catch2.hpp>
 #include <loupe/io/npy.hpp>
 #include <loupe/model/decoder.hpp>
@@ -11,6 +10,7 @@
 #include <numeric>
 
 using namespace loupe;
+using namespace tests;
 
 namespace {
 
@@ -72,59 +72,6 @@ struct hard_cap {
     static float apply(float x, float) { return std::clamp(x, -5.0F, 5.0F); }
     static double apply(double x, double) { return std::clamp(x, -5.0, 5.0); }
 };
-
-// ---- running them
-
-const io::checkpoint& nano_e() {
-    static executor threads(1);
-    static const io::checkpoint file = tests::open(tests::example("models/nano-e"), threads);
-    return file;
-}
-/// 48 tokens of a story, past the window of 32.
-std::vector<token_id> ids_of(const io::checkpoint& file) {
-    std::vector<token_id> ids{2};
-    for (const token_id id :
-         file.text().encode("Mara had a red lamp. She went to the bridge and met Ilse there. Ilse had a silver kettle, a green book "
-                            "and a small boat. Mara carried the lamp to the boat and gave it to Ilse.")) {
-        ids.push_back(id);
-    }
-    ids.resize(48);
-    return ids;
-}
-
-template <is::model M>
-std::vector<float> logits_of(const io::checkpoint& file, std::span<const std::int32_t> images = {}, bool images_see_themselves = false) {
-    dimensions sizes = file.sizes;
-    sizes.images_see_themselves = images_see_themselves;
-    const decoder<M> model(sizes, file.weights);
-    runtime on(2);
-    auto s = model.start();
-    const auto ids = ids_of(file);
-    const auto hidden = model.forward(s, ids, on, images);
-    std::vector<float> out(ids.size() * static_cast<std::size_t>(sizes.vocabulary));
-    model.logits(s, hidden, on, {out.data(), static_cast<index_t>(ids.size()), sizes.vocabulary});
-    REQUIRE(std::all_of(out.begin(), out.end(), [](float v) { return std::isfinite(v); }));
-    return out;
-}
-
-float largest_difference(const std::vector<float>& a, const std::vector<float>& b) {
-    float d = 0;
-    for (std::size_t i = 0; i < a.size(); ++i) d = std::max(d, std::abs(a[i] - b[i]));
-    return d;
-}
-
-const std::vector<float>& stock_e() {
-    static const auto logits = logits_of<nano::e>(nano_e());
-    return logits;
-}
-
-/// Rows are equal up to `first`, and row `first` is not.
-bool differs_from_row(const std::vector<float>& a, const std::vector<float>& b, std::size_t first) {
-    const auto width = a.size() / 48, begin = first * width;
-    return std::equal(a.begin(), a.begin() + static_cast<std::ptrdiff_t>(begin), b.begin()) &&
-           !std::equal(a.begin() + static_cast<std::ptrdiff_t>(begin), a.begin() + static_cast<std::ptrdiff_t>(begin + width),
-                       b.begin() + static_cast<std::ptrdiff_t>(begin));
-}
 
 } // namespace
 

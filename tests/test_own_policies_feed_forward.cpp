@@ -1,8 +1,7 @@
 // Parts written by a user, outside the library: for every slot one that does the same as the library's in its own words (equal bit for
 // bit), and one that does something else (and is really called). Here: activation, feed-forward layers, experts, branches.
-#include "data.hpp"
+#include "own_policies.hpp"
 
-#include "open.hpp"
 #include <loupe/core/compat/catch2.hpp>
 #include <loupe/model/decoder.hpp>
 #include <loupe/model/nano.hpp>
@@ -10,6 +9,7 @@
 #include <numeric>
 
 using namespace loupe;
+using namespace tests;
 
 namespace {
 
@@ -127,7 +127,7 @@ struct token_only {
     }
 };
 
-struct max_norm {
+struct max_norm_with_gain {
     template <class T>
     static void apply(std::span<T> row, std::span<const T> gain, T epsilon) {
         T largest = epsilon;
@@ -135,58 +135,16 @@ struct max_norm {
         for (std::size_t i = 0; i < row.size(); ++i) row[i] = row[i] / largest * (gain.empty() ? T{1} : gain[i]);
     }
 };
-struct my_no_norm {
+struct no_norm_template {
     template <class T>
     static void apply(std::span<T>, std::span<const T>, T) {}
 };
 
-// ---- running them
-
-const io::checkpoint& nano_e() {
-    static executor threads(1);
-    static const io::checkpoint file = tests::open(tests::example("models/nano-e"), threads);
-    return file;
-}
-const io::checkpoint& nano_a() {
-    static executor threads(1);
-    static const io::checkpoint file = tests::open(tests::example("models/nano-a"), threads);
-    return file;
-}
-
-template <is::model M>
-std::vector<float> logits_of(const io::checkpoint& file) {
-    const decoder<M> model(file.sizes, file.weights);
-    runtime on(2);
-    auto s = model.start();
-    std::vector<token_id> ids{2};
-    for (const token_id id : file.text().encode("Mara had a red lamp. She went to the bridge and met Ilse there.")) ids.push_back(id);
-    const auto hidden = model.forward(s, ids, on);
-    std::vector<float> out(ids.size() * static_cast<std::size_t>(file.sizes.vocabulary));
-    model.logits(s, hidden, on, {out.data(), static_cast<index_t>(ids.size()), file.sizes.vocabulary});
-    REQUIRE(std::all_of(out.begin(), out.end(), [](float v) { return std::isfinite(v); }));
-    return out;
-}
-
-float difference(const std::vector<float>& a, const std::vector<float>& b) {
-    float d = 0;
-    for (std::size_t i = 0; i < a.size(); ++i) d = std::max(d, std::abs(a[i] - b[i]));
-    return d;
-}
-
-const std::vector<float>& stock_e() {
-    static const auto logits = logits_of<nano::e>(nano_e());
-    return logits;
-}
-const std::vector<float>& stock_a() {
-    static const auto logits = logits_of<nano::a>(nano_a());
-    return logits;
-}
-
 } // namespace
 
 TEST_CASE("own activation", "[own]") {
-    CHECK(difference(logits_of<with<nano::e, slot::activation<my_gelu>>>(nano_e()), stock_e()) < 5e-4F); // of logits up to 30
-    CHECK(difference(logits_of<with<nano::e, slot::activation<my_relu>>>(nano_e()), stock_e()) > 0.05F);
+    CHECK(largest_difference(logits_of<with<nano::e, slot::activation<my_gelu>>>(nano_e()), stock_e()) < 5e-4F); // of logits up to 30
+    CHECK(largest_difference(logits_of<with<nano::e, slot::activation<my_relu>>>(nano_e()), stock_e()) > 0.05F);
     CHECK((logits_of<with<nano::e, slot::activation<my_silu>>>(nano_e()) ==
            logits_of<with<nano::e, slot::activation<activation::silu>>>(nano_e())));
     // of experts too
@@ -215,12 +173,12 @@ TEST_CASE("own sublayer", "[own]") {
     CHECK((logits_of<with<nano::e, slot::feed_forward<my_sublayer>>>(nano_e()) == stock_e()));
     const auto without = logits_of<with<nano::e, slot::feed_forward<empty_sublayer>>>(nano_e());
     CHECK((without == logits_of<with<nano::e, slot::activation<shut>>>(nano_e())));
-    CHECK(difference(without, stock_e()) > 0.05F);
+    CHECK(largest_difference(without, stock_e()) > 0.05F);
 }
 
 TEST_CASE("own router and own number of experts", "[own]") {
     CHECK((logits_of<with<nano::a, slot::router<my_router>>>(nano_a()) == stock_a()));
-    CHECK(difference(logits_of<with<nano::a, slot::router<by_position>>>(nano_a()), stock_a()) > 0.05F);
+    CHECK(largest_difference(logits_of<with<nano::a, slot::router<by_position>>>(nano_a()), stock_a()) > 0.05F);
     CHECK((logits_of<with<nano::a, slot::experts_used<my_count>>>(nano_a()) == stock_a()));
     const auto three = logits_of<with<nano::a, slot::experts_used<one_less>>>(nano_a());
     CHECK((three == logits_of<with<nano::a, slot::experts_used<experts_used::exactly<3>>>>(nano_a())));
@@ -231,19 +189,19 @@ TEST_CASE("own dense branch", "[own]") {
     CHECK((logits_of<with<nano::a, slot::dense_branch<my_branch>>>(nano_a()) == stock_a()));
     const auto without = logits_of<with<nano::a, slot::dense_branch<my_missing_branch>>>(nano_a());
     CHECK((without == logits_of<with<nano::a, slot::dense_branch<dense_branch::off>>>(nano_a())));
-    CHECK(difference(without, stock_a()) > 0.05F);
+    CHECK(largest_difference(without, stock_a()) > 0.05F);
 }
 
 TEST_CASE("own per-layer input", "[own]") {
     CHECK((logits_of<with<nano::e, slot::per_layer_input<my_input>>>(nano_e()) == stock_e()));
     const auto tokens = logits_of<with<nano::e, slot::per_layer_input<token_only>>>(nano_e());
-    CHECK(difference(tokens, stock_e()) > 0.05F);
+    CHECK(largest_difference(tokens, stock_e()) > 0.05F);
     CHECK((tokens != logits_of<with<nano::e, slot::per_layer_input<per_layer_input::context_only>>>(nano_e())));
 }
 
 TEST_CASE("own norms behind the layers", "[own]") {
-    CHECK((logits_of<with<nano::e, slot::post_norms<my_no_norm>>>(nano_e()) ==
+    CHECK((logits_of<with<nano::e, slot::post_norms<no_norm_template>>>(nano_e()) ==
            logits_of<with<nano::e, slot::post_norms<norm::none>>>(nano_e())));
-    CHECK(difference(logits_of<with<nano::e, slot::post_norms<max_norm>>>(nano_e()), stock_e()) > 0.05F);
-    CHECK(difference(logits_of<with<nano::a, slot::post_norms<max_norm>>>(nano_a()), stock_a()) > 0.05F);
+    CHECK(largest_difference(logits_of<with<nano::e, slot::post_norms<max_norm_with_gain>>>(nano_e()), stock_e()) > 0.05F);
+    CHECK(largest_difference(logits_of<with<nano::a, slot::post_norms<max_norm_with_gain>>>(nano_a()), stock_a()) > 0.05F);
 }

@@ -1,9 +1,8 @@
 // Parts written by a user, outside the library: for every slot one that does the same as the library's in its own words (equal bit for
 // bit), and one that does something else (and is really called). Here: what is a number (scales, caps, cards), and weights in formats of
 // one's own.
-#include "data.hpp"
+#include "own_policies.hpp"
 
-#include "open.hpp"
 #include <loupe/core/compat/catch2.hpp>
 #include <loupe/io/requantize.hpp>
 #include <loupe/model/decoder.hpp>
@@ -12,6 +11,7 @@
 #include <numeric>
 
 using namespace loupe;
+using namespace tests;
 
 namespace {
 
@@ -49,7 +49,7 @@ struct my_cap {
     static float apply(float x, float cap) { return static_cast<float>(apply(static_cast<double>(x), static_cast<double>(cap))); }
     static double apply(double x, double cap) { return cap * std::tanh(x / cap); }
 };
-struct hard_cap {
+struct cut_at_3 {
     static float apply(float x, float) { return std::clamp(x, -3.0F, 3.0F); }
     static double apply(double x, double) { return std::clamp(x, -3.0, 3.0); }
 };
@@ -98,65 +98,29 @@ struct sign_and_mean {
 };
 static_assert(is::encodable_format<sign_and_mean>);
 
-// ---- running them
-
-const io::checkpoint& nano_e() {
-    static executor threads(1);
-    static const io::checkpoint file = tests::open(tests::example("models/nano-e"), threads);
-    return file;
-}
-
-template <is::model M>
-std::vector<float> logits_of() {
-    executor threads(1);
-    const auto& file = nano_e();
-    const auto weights = io::prepare_weights<part_of<M, part::weights>>(file.weights, threads);
-    const decoder<M> model(file.sizes, weights);
-    runtime on(2);
-    auto s = model.start();
-    std::vector<token_id> ids{2};
-    for (const token_id id : file.text().encode("Mara had a red lamp. She went to the bridge and met Ilse there.")) ids.push_back(id);
-    const auto hidden = model.forward(s, ids, on);
-    std::vector<float> out(ids.size() * static_cast<std::size_t>(file.sizes.vocabulary));
-    model.logits(s, hidden, on, {out.data(), static_cast<index_t>(ids.size()), file.sizes.vocabulary});
-    REQUIRE(std::all_of(out.begin(), out.end(), [](float v) { return std::isfinite(v); }));
-    return out;
-}
-
-float difference(const std::vector<float>& a, const std::vector<float>& b) {
-    float d = 0;
-    for (std::size_t i = 0; i < a.size(); ++i) d = std::max(d, std::abs(a[i] - b[i]));
-    return d;
-}
-
-const std::vector<float>& stock() {
-    static const auto logits = logits_of<nano::e>();
-    return logits;
-}
-
 } // namespace
 
 TEST_CASE("own card", "[own]") {
-    CHECK((logits_of<with<nano::e, slot::sizes<my_card>>>() == stock()));
-    CHECK((logits_of<with<nano::e, slot::sizes<sizes_of_file>>>() == stock()));
+    CHECK((logits_of<with<nano::e, slot::sizes<my_card>>>(nano_e()) == stock_e()));
+    CHECK((logits_of<with<nano::e, slot::sizes<sizes_of_file>>>(nano_e()) == stock_e()));
     using other = with<nano::e, slot::sizes<wider_window>>;
     CHECK_THROWS_WITH(decoder<other>(nano_e().sizes, nano_e().weights), "this model: not a nano-e: window: expected 64, found 32");
 }
 
 TEST_CASE("own scale of embeddings", "[own]") {
-    CHECK((logits_of<with<nano::e, slot::embedding_scale<my_embedding_scale>>>() == stock()));
-    CHECK(difference(logits_of<with<nano::e, slot::embedding_scale<doubled_embedding>>>(), stock()) > 0.05F);
+    CHECK((logits_of<with<nano::e, slot::embedding_scale<my_embedding_scale>>>(nano_e()) == stock_e()));
+    CHECK(largest_difference(logits_of<with<nano::e, slot::embedding_scale<doubled_embedding>>>(nano_e()), stock_e()) > 0.05F);
 }
 
 TEST_CASE("own scalar of layers", "[own]") {
-    CHECK((logits_of<with<nano::e, slot::layer_scalar<my_layer_scalar>>>() == stock()));
-    CHECK(difference(logits_of<with<nano::e, slot::layer_scalar<root_of_scalar>>>(), stock()) > 0.01F);
+    CHECK((logits_of<with<nano::e, slot::layer_scalar<my_layer_scalar>>>(nano_e()) == stock_e()));
+    CHECK(largest_difference(logits_of<with<nano::e, slot::layer_scalar<root_of_scalar>>>(nano_e()), stock_e()) > 0.01F);
 }
 
 TEST_CASE("own cap of logits", "[own]") {
-    CHECK(difference(logits_of<with<nano::e, slot::final_softcap<my_cap>>>(), stock()) < 2e-5F); // a few ulps of 30
-    const auto capped = logits_of<with<nano::e, slot::final_softcap<hard_cap>>>(),
-               free = logits_of<with<nano::e, slot::final_softcap<softcap::none>>>();
+    CHECK(largest_difference(logits_of<with<nano::e, slot::final_softcap<my_cap>>>(nano_e()), stock_e()) < 2e-5F); // a few ulps of 30
+    const auto capped = logits_of<with<nano::e, slot::final_softcap<cut_at_3>>>(nano_e()),
+               free = logits_of<with<nano::e, slot::final_softcap<softcap::none>>>(nano_e());
     for (std::size_t i = 0; i < free.size(); ++i) {
         if (capped[i] != std::clamp(free[i], -3.0F, 3.0F)) {
             FAIL("logit " << i << ": " << free[i] << " became " << capped[i]);
@@ -165,8 +129,8 @@ TEST_CASE("own cap of logits", "[own]") {
 }
 
 TEST_CASE("own preparation of weights", "[own]") {
-    CHECK((logits_of<with<nano::e, slot::weights<my_floats>>>() == stock()));
-    CHECK(difference(logits_of<with<nano::e, slot::weights<half_of_every_row>>>(), stock()) > 0.05F);
+    CHECK((logits_of<with<nano::e, slot::weights<my_floats>>>(nano_e()) == stock_e()));
+    CHECK(largest_difference(logits_of<with<nano::e, slot::weights<half_of_every_row>>>(nano_e()), stock_e()) > 0.05F);
     executor threads(2);
     const auto pruned = io::prepare_weights<half_of_every_row>(nano_e().weights, threads);
     const auto& before = nano_e().weights->block[3].mlp.up;
@@ -194,7 +158,7 @@ TEST_CASE("own preparation of weights", "[own]") {
 
 TEST_CASE("own format of weights", "[own]") {
     using signs = with<nano::e, slot::weights<weights::requantized<sign_and_mean>>>;
-    CHECK(difference(logits_of<signs>(), stock()) > 0.1F);
+    CHECK(largest_difference(logits_of<signs>(nano_e()), stock_e()) > 0.1F);
     executor threads(1);
     const auto w = io::prepare_weights<weights::requantized<sign_and_mean>>(nano_e().weights, threads);
     CHECK(w->embedding.format == &format::info_of<sign_and_mean>());

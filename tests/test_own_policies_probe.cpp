@@ -1,7 +1,5 @@
 // A probe of a user's own is given what policy/probe.hpp says (shapes, blocks, positions), and looking without touching changes no bit.
 // That every place is on the path to the logits is in test_probe.cpp.
-#include "data.hpp"
-
 #include "open.hpp"
 #include <loupe/core/compat/catch2.hpp>
 #include <loupe/model/decoder.hpp>
@@ -10,6 +8,7 @@
 #include <map>
 
 using namespace loupe;
+using namespace tests;
 
 namespace {
 
@@ -42,17 +41,6 @@ struct late {
         if (block == 3) values[4 - position][0] += 1.0F;
     }
 };
-
-const io::checkpoint& nano_e() {
-    static executor threads(1);
-    static const io::checkpoint file = tests::open(tests::example("models/nano-e"), threads);
-    return file;
-}
-const io::checkpoint& nano_a() {
-    static executor threads(1);
-    static const io::checkpoint file = tests::open(tests::example("models/nano-a"), threads);
-    return file;
-}
 
 std::vector<token_id> some_ids() {
     std::vector<token_id> ids{2};

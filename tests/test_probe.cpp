@@ -28,17 +28,6 @@ struct nudge {
     }
 };
 
-const io::checkpoint& nano_e() {
-    static executor threads(1);
-    static const io::checkpoint file = tests::open(tests::example("models/nano-e"), threads);
-    return file;
-}
-const io::checkpoint& nano_a() {
-    static executor threads(1);
-    static const io::checkpoint file = tests::open(tests::example("models/nano-a"), threads);
-    return file;
-}
-
 std::vector<token_id> some_ids() {
     std::vector<token_id> ids{2};
     for (token_id i = 1; i < 7; ++i) ids.push_back(300 + 37 * i);
@@ -94,30 +83,30 @@ std::set<index_t> numbers(index_t first, index_t last) {
 // E2B's structure: 10 blocks, 4 and 9 full, 5 to 9 without keys and values of their own.
 
 TEST_CASE("probe: every place of attention is on the path to the logits", "[probe]") {
-    check_place<at::embedding, nano::e>(nano_e(), {0});
-    check_place<at::per_layer_inputs, nano::e>(nano_e(), {0});
-    check_place<at::attn_input, nano::e>(nano_e(), numbers(0, 10));
-    check_place<at::q, nano::e>(nano_e(), numbers(0, 10));
-    check_place<at::k, nano::e>(nano_e(), numbers(0, 5));
-    check_place<at::v, nano::e>(nano_e(), numbers(0, 5));
-    check_place<at::attn_scores, nano::e>(nano_e(), numbers(0, 10));
-    check_place<at::attn_probs, nano::e>(nano_e(), numbers(0, 10));
-    check_place<at::attn_mix, nano::e>(nano_e(), numbers(0, 10));
-    check_place<at::attn_output, nano::e>(nano_e(), numbers(0, 10));
+    check_place<at::embedding, nano::e>(tests::nano_e(), {0});
+    check_place<at::per_layer_inputs, nano::e>(tests::nano_e(), {0});
+    check_place<at::attn_input, nano::e>(tests::nano_e(), numbers(0, 10));
+    check_place<at::q, nano::e>(tests::nano_e(), numbers(0, 10));
+    check_place<at::k, nano::e>(tests::nano_e(), numbers(0, 5));
+    check_place<at::v, nano::e>(tests::nano_e(), numbers(0, 5));
+    check_place<at::attn_scores, nano::e>(tests::nano_e(), numbers(0, 10));
+    check_place<at::attn_probs, nano::e>(tests::nano_e(), numbers(0, 10));
+    check_place<at::attn_mix, nano::e>(tests::nano_e(), numbers(0, 10));
+    check_place<at::attn_output, nano::e>(tests::nano_e(), numbers(0, 10));
 }
 
 TEST_CASE("probe: every place behind attention is on the path to the logits", "[probe]") {
-    check_place<at::mlp_hidden, nano::e>(nano_e(), numbers(0, 10));
-    check_place<at::mlp_output, nano::e>(nano_e(), numbers(0, 10));
-    check_place<at::per_layer_gate, nano::e>(nano_e(), numbers(0, 10));
-    check_place<at::residual, nano::e>(nano_e(), numbers(0, 10));
-    check_place<at::final_norm, nano::e>(nano_e(), {10});
-    check_place<at::logits, nano::e>(nano_e(), {10});
+    check_place<at::mlp_hidden, nano::e>(tests::nano_e(), numbers(0, 10));
+    check_place<at::mlp_output, nano::e>(tests::nano_e(), numbers(0, 10));
+    check_place<at::per_layer_gate, nano::e>(tests::nano_e(), numbers(0, 10));
+    check_place<at::residual, nano::e>(tests::nano_e(), numbers(0, 10));
+    check_place<at::final_norm, nano::e>(tests::nano_e(), {10});
+    check_place<at::logits, nano::e>(tests::nano_e(), {10});
 }
 
 TEST_CASE("probe: every place of experts is on the path to the logits", "[probe]") {
-    check_place<at::router_scores, nano::a>(nano_a(), numbers(0, 6));
-    check_place<at::expert_hidden, nano::a>(nano_a(), numbers(0, 6));
-    check_place<at::expert_output, nano::a>(nano_a(), numbers(0, 6));
+    check_place<at::router_scores, nano::a>(tests::nano_a(), numbers(0, 6));
+    check_place<at::expert_hidden, nano::a>(tests::nano_a(), numbers(0, 6));
+    check_place<at::expert_output, nano::a>(tests::nano_a(), numbers(0, 6));
     static_assert(at::all::size == 19, "a new place needs a line in these tests");
 }

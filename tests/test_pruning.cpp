@@ -148,15 +148,9 @@ namespace {
 
 using pruned = with<nano::e, slot::prune<prune::received_attention<std::ratio<1, 2>, prune::after_first_full_block, 4>>>;
 
-const io::checkpoint& nano_e() {
-    static executor threads(1);
-    static const io::checkpoint file = tests::open(tests::example("models/nano-e"), threads);
-    return file;
-}
-
 template <is::model M>
 std::vector<float> logits_of(std::span<const token_id> ids, index_t chunk, index_t threads = 1) {
-    static const decoder<M> model(nano_e().sizes, nano_e().weights);
+    static const decoder<M> model(tests::nano_e().sizes, tests::nano_e().weights);
     runtime on(threads);
     auto s = model.start();
     std::vector<float> out;
@@ -199,6 +193,6 @@ TEST_CASE("pruning: chunks and threads do not change what is dropped", "[policy]
 
 TEST_CASE("pruning: a block that is not there cannot begin it", "[policy]") {
     using late = with<nano::e, slot::prune<prune::random<std::ratio<1, 2>, 10>>>;
-    CHECK_THROWS_WITH((decoder<late>(nano_e().sizes, nano_e().weights)),
+    CHECK_THROWS_WITH((decoder<late>(tests::nano_e().sizes, tests::nano_e().weights)),
                       "this composition does not fit the model: it prunes from block 10 on, the model has 10 blocks");
 }

@@ -15,14 +15,6 @@ io::checkpoint open(const std::filesystem::path& path) {
     executor threads(1);
     return tests::open(path, threads);
 }
-const io::checkpoint& nano_e() {
-    static const auto file = open(tests::example("models/nano-e"));
-    return file;
-}
-const io::checkpoint& nano_a() {
-    static const auto file = open(tests::example("models/nano-a"));
-    return file;
-}
 
 template <is::weights Policy>
 std::shared_ptr<const decoder_weights> prepared(const io::checkpoint& file) {
@@ -82,12 +74,14 @@ std::vector<float> logits_of(const dimensions& sizes, std::shared_ptr<const deco
 
 } // namespace
 
-TEST_CASE("requantise: as stored is the same object", "[requantize]") { CHECK(prepared<weights::as_stored>(nano_e()) == nano_e().weights); }
+TEST_CASE("requantise: as stored is the same object", "[requantize]") {
+    CHECK(prepared<weights::as_stored>(tests::nano_e()) == tests::nano_e().weights);
+}
 
 TEST_CASE("requantise: eight bits are closer than four, and neither is exact", "[requantize]") {
-    const auto a = prepared<q8>(nano_e()), b = prepared<q4>(nano_e());
+    const auto a = prepared<q8>(tests::nano_e()), b = prepared<q4>(tests::nano_e());
     for (std::size_t i = 0; i < a->block.size(); ++i) {
-        const auto& stored = nano_e().weights->block[i].mlp.down;
+        const auto& stored = tests::nano_e().weights->block[i].mlp.down;
         const double eight = distance(stored, a->block[i].mlp.down), four = distance(stored, b->block[i].mlp.down);
         CHECK(eight > 0);
         CHECK(eight < 0.01);
@@ -99,8 +93,8 @@ TEST_CASE("requantise: eight bits are closer than four, and neither is exact", "
 }
 
 TEST_CASE("requantise: router and per-layer projection stay as they are, everything else changes", "[requantize]") {
-    const auto e = prepared<q4>(nano_e()), a = prepared<q4>(nano_a());
-    CHECK(e->per_layer_projection.data == nano_e().weights->per_layer_projection.data);
+    const auto e = prepared<q4>(tests::nano_e()), a = prepared<q4>(tests::nano_a());
+    CHECK(e->per_layer_projection.data == tests::nano_e().weights->per_layer_projection.data);
     CHECK(e->per_layer_projection.format->name == "BF16");
     int matrices = 0, kept = 0;
     for (const auto* w : {&e, &a}) {
@@ -117,21 +111,21 @@ TEST_CASE("requantise: router and per-layer projection stay as they are, everyth
     CHECK(kept == 1 + 6);
     CHECK(matrices > 100);
     // Gains, scales and scalars are not matrices.
-    CHECK(e->block[3].input_norm == nano_e().weights->block[3].input_norm);
-    CHECK(a->block[3].experts.expert_scale == nano_a().weights->block[3].experts.expert_scale);
-    CHECK(e->block[3].scalar == nano_e().weights->block[3].scalar);
+    CHECK(e->block[3].input_norm == tests::nano_e().weights->block[3].input_norm);
+    CHECK(a->block[3].experts.expert_scale == tests::nano_a().weights->block[3].experts.expert_scale);
+    CHECK(e->block[3].scalar == tests::nano_e().weights->block[3].scalar);
     // The stored weights have not been touched.
-    CHECK(nano_e().weights->embedding.format->name == "BF16");
+    CHECK(tests::nano_e().weights->embedding.format->name == "BF16");
 }
 
 TEST_CASE("requantise: a tied head stays tied, merged experts stay merged, heads of their own stay apart", "[requantize]") {
-    const auto e = prepared<q8>(nano_e()), a = prepared<q8>(nano_a());
+    const auto e = prepared<q8>(tests::nano_e()), a = prepared<q8>(tests::nano_a());
     CHECK(e->head.data == e->embedding.data);
     CHECK(a->block[0].experts.gate.all.data == a->block[0].experts.up.all.data);
     CHECK(a->block[0].experts.gate.offset == 0);
     CHECK(a->block[0].experts.up.offset == 96);
     CHECK(a->block[0].experts.gate.all.data != a->block[1].experts.gate.all.data);
-    auto own = std::make_shared<decoder_weights>(*nano_e().weights);
+    auto own = std::make_shared<decoder_weights>(*tests::nano_e().weights);
     store_as(own->head, format::info_of<format::f32>());
     executor threads(1);
     const auto w = io::prepare_weights<q8>(own, threads);
@@ -140,13 +134,13 @@ TEST_CASE("requantise: a tied head stays tied, merged experts stay merged, heads
 
 TEST_CASE("requantise: the result does not depend on threads, and once more changes nothing", "[requantize]") {
     executor one(1), three(3);
-    const auto a = io::prepare_weights<q4>(nano_a().weights, one), b = io::prepare_weights<q4>(nano_a().weights, three);
+    const auto a = io::prepare_weights<q4>(tests::nano_a().weights, one), b = io::prepare_weights<q4>(tests::nano_a().weights, three);
     const auto& x = a->block[2].experts.down.all;
     const auto& y = b->block[2].experts.down.all;
     REQUIRE(x.bytes() == y.bytes());
     CHECK(std::equal(x.data, x.data + x.bytes(), y.data));
-    const auto twice = io::prepare_weights<q8>(io::prepare_weights<q8>(nano_e().weights, one), one);
-    const auto once = prepared<q8>(nano_e());
+    const auto twice = io::prepare_weights<q8>(io::prepare_weights<q8>(tests::nano_e().weights, one), one);
+    const auto once = prepared<q8>(tests::nano_e());
     CHECK(distance(once->embedding, twice->embedding) < 1e-3);
 }
 
@@ -168,8 +162,8 @@ TEST_CASE("requantise: bytes are those of each tensor once", "[requantize]") {
     const auto file = io::safetensors::open(tests::example("models/nano-e"));
     index_t expected = 0;
     for (const io::tensor& t : file.tensors()) expected += t.shape.size() >= 2 ? t.bytes : 4 * t.count(); // gains are kept as floats
-    CHECK((io::bytes_of(*nano_e().weights) == expected));
-    const index_t eight = io::bytes_of(*prepared<q8>(nano_e())), four = io::bytes_of(*prepared<q4>(nano_e()));
+    CHECK((io::bytes_of(*tests::nano_e().weights) == expected));
+    const index_t eight = io::bytes_of(*prepared<q8>(tests::nano_e())), four = io::bytes_of(*prepared<q4>(tests::nano_e()));
     CHECK(four < eight);
     CHECK(eight < expected);
     const double ratio = static_cast<double>(eight) / static_cast<double>(four);

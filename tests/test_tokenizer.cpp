@@ -1,5 +1,6 @@
 // The nano models' vocabulary: golden ids from both file formats, places, round trips, streams, control tokens.
 #include "data.hpp"
+#include "tokens.hpp"
 
 #include <loupe/core/compat/catch2.hpp>
 #include <loupe/io/gguf.hpp>
@@ -37,16 +38,6 @@ nlohmann::json vectors() {
     return out;
 }
 
-/// Ranges follow on one another and cover the text.
-bool covers(const std::vector<piece>& pieces, const std::string& text) {
-    index_t at = 0;
-    for (const piece& p : pieces) {
-        if (p.begin != at || p.end < p.begin) return false;
-        at = p.end;
-    }
-    return at == static_cast<index_t>(text.size());
-}
-
 /// Text of characters of all lengths, with and without tokens of their own.
 std::string random_text(std::mt19937& random) {
     static const std::vector<std::string> parts = {
@@ -70,7 +61,7 @@ TEST_CASE("tokenizer: nano golden ids, from tokenizer.json and from GGUF", "[tok
         INFO(text);
         CHECK(from_json().encode(text) == ids);
         CHECK(from_gguf().encode(text) == ids);
-        CHECK(covers(from_json().pieces(text), text));
+        CHECK(tests::covers(from_json().pieces(text), text));
     }
 }
 
@@ -106,7 +97,7 @@ TEST_CASE("tokenizer: places are bytes of the original text, though a space is t
     for (const std::string text : {"three   spaces", " leading", "trailing ", "a\n\n b", "<bos> x <turn|>", "na\xC3\xAFve caf\xC3\xA9 x"}) {
         INFO(text);
         const std::vector<piece> pieces = t.pieces(text);
-        REQUIRE(covers(pieces, text));
+        REQUIRE(tests::covers(pieces, text));
         for (const piece& p : pieces) { // a token's text stands where its place says
             if (t.is_control(p.id) || t.kind(p.id) == token_kind::byte) continue;
             CHECK(t.decode({&p.id, 1}) == text.substr(static_cast<std::size_t>(p.begin), static_cast<std::size_t>(p.end - p.begin)));
@@ -120,7 +111,7 @@ TEST_CASE("tokenizer: places are bytes of the original text, though a space is t
 TEST_CASE("tokenizer: a literal U+2581 keeps its three bytes, and decodes to a space", "[tokenizer]") {
     const std::string text = "a\xE2\x96\x81king b";
     const std::vector<piece> pieces = from_json().pieces(text);
-    CHECK(covers(pieces, text));
+    CHECK(tests::covers(pieces, text));
     CHECK(from_json().encode(text) == from_json().encode("a king b"));
     CHECK(from_json().decode(from_json().encode(text)) == "a king b");
 }
@@ -130,13 +121,13 @@ TEST_CASE("tokenizer: random texts come back, places cover them, both files agre
     for (int trial = 0; trial < 2000; ++trial) {
         const std::string text = random_text(random);
         const std::vector<piece> plain = from_json().pieces(text, control_text::ignore);
-        REQUIRE(covers(plain, text));
+        REQUIRE(tests::covers(plain, text));
         std::vector<token_id> ids;
         for (const piece& p : plain) ids.push_back(p.id);
         INFO(text);
         REQUIRE(from_json().decode(ids) == text); // nothing is control here, so nothing is lost
         REQUIRE(from_gguf().encode(text, control_text::ignore) == ids);
-        REQUIRE(covers(from_json().pieces(text), text));
+        REQUIRE(tests::covers(from_json().pieces(text), text));
         REQUIRE(from_gguf().encode(text) == from_json().encode(text));
     }
 }

@@ -1,4 +1,6 @@
 // Tokenizer files that lie: tokenizer.json and GGUF keys; both spellings of merges; ids in the files beside.
+#include "tokens.hpp"
+
 #include <loupe/core/compat/catch2.hpp>
 #include <loupe/io/tokenizer.hpp>
 
@@ -24,8 +26,6 @@ using nlohmann::json;
 
 namespace {
 
-const std::string mark = "\xE2\x96\x81";
-
 /// A folder that is gone with the object.
 class scratch_folder {
   public:
@@ -48,13 +48,14 @@ json base() {
     return {{"added_tokens", json::array({{{"id", 0}, {"content", "<eos>"}, {"special", true}},
                                           {{"id", 1}, {"content", "<bos>"}, {"special", true}},
                                           {{"id", 8}, {"content", "<html>"}, {"special", false}}})},
-            {"normalizer", {{"type", "Replace"}, {"pattern", {{"String", " "}}}, {"content", mark}}},
+            {"normalizer", {{"type", "Replace"}, {"pattern", {{"String", " "}}}, {"content", tests::mark}}},
             {"pre_tokenizer", {{"type", "Split"}, {"pattern", {{"String", " "}}}, {"behavior", "MergedWithPrevious"}, {"invert", false}}},
             {"model",
              {{"type", "BPE"},
               {"unk_token", "<unk>"},
-              {"vocab", {{"<eos>", 0}, {"<bos>", 1}, {"<unk>", 2}, {"a", 3}, {mark, 4}, {mark + "a", 5}, {"b", 6}, {"<0x7A>", 7}}},
-              {"merges", json::array({json::array({mark, "a"})})}}}};
+              {"vocab",
+               {{"<eos>", 0}, {"<bos>", 1}, {"<unk>", 2}, {"a", 3}, {tests::mark, 4}, {tests::mark + "a", 5}, {"b", 6}, {"<0x7A>", 7}}},
+              {"merges", json::array({json::array({tests::mark, "a"})})}}}};
 }
 
 tokenizer load(const json& file) {
@@ -119,9 +120,9 @@ struct keys {
 keys base_keys() {
     keys k;
     k.strings["tokenizer.ggml.model"] = "gemma4";
-    k.lists["tokenizer.ggml.tokens"] = {"<eos>", "<bos>", "a", mark, mark + "a", "<0x7A>"};
+    k.lists["tokenizer.ggml.tokens"] = {"<eos>", "<bos>", "a", tests::mark, tests::mark + "a", "<0x7A>"};
     k.int_lists["tokenizer.ggml.token_type"] = {3, 3, 1, 1, 1, 6};
-    k.lists["tokenizer.ggml.merges"] = {mark + " a"};
+    k.lists["tokenizer.ggml.merges"] = {tests::mark + " a"};
     return k;
 }
 
@@ -143,11 +144,11 @@ TEST_CASE("tokenizer.json: both spellings of merges, and added tokens that are n
     CHECK(pairs.encode("a<html>", control_text::ignore) == std::vector<token_id>{3, 8});
     CHECK(pairs.decode(std::vector<token_id>{1, 3, 8}) == "a<html>");
     CHECK(pairs.is_control(2));
-    file["model"]["merges"] = json::array({mark + " a"});
+    file["model"]["merges"] = json::array({tests::mark + " a"});
     CHECK(load(file).encode(" ab") == std::vector<token_id>{5, 6});
     file["model"]["vocab"]["  "] = 9; // a piece that begins with a space: the split is at the first space behind index 0
     file["model"]["vocab"][" "] = 10;
-    file["model"]["merges"] = json::array({mark + " a", "   "});
+    file["model"]["merges"] = json::array({tests::mark + " a", "   "});
     CHECK(load(file).encode(" ab") == std::vector<token_id>{5, 6});
     CHECK(load(file).size() == 11);
 }
@@ -333,7 +334,7 @@ TEST_CASE("GGUF keys: what does not agree is an error", "[tokenizer]") {
               }),
               "array of integers"));
     CHECK(has(with([&](keys& k) { k.lists.erase(t + "merges"); }), "merges"));
-    CHECK(has(with([&](keys& k) { k.lists[t + "merges"] = {mark + "a"}; }), "merge 0"));
+    CHECK(has(with([&](keys& k) { k.lists[t + "merges"] = {tests::mark + "a"}; }), "merge 0"));
     CHECK(has(with([&](keys& k) { k.strings[t + "model"] = "llama"; }), "scores"));
     CHECK(has(with([&](keys& k) {
                   k.strings[t + "model"] = "llama";

@@ -1,4 +1,6 @@
 // The merge engine and the cut at special tokens against slow definitions, on random vocabularies.
+#include "tokens.hpp"
+
 #include <loupe/core/compat/catch2.hpp>
 #include <loupe/io/tokenizer.hpp>
 
@@ -20,14 +22,12 @@ using namespace loupe::io;
 
 namespace {
 
-const std::string mark = "\xE2\x96\x81";
-
 std::vector<std::string> characters(const std::string& text) {
     std::vector<std::string> out;
     for (std::size_t i = 0; i < text.size();) {
         const auto size = static_cast<std::size_t>(utf8_front(std::string_view(text).substr(i)).size);
         const std::string c = text.substr(i, size);
-        out.push_back(c == " " ? mark : c);
+        out.push_back(c == " " ? tests::mark : c);
         i += size;
     }
     return out;
@@ -109,15 +109,6 @@ std::string random_text(std::mt19937& random, const std::vector<std::string>& al
     return out;
 }
 
-bool covers(const std::vector<piece>& pieces, const std::string& text) {
-    index_t at = 0;
-    for (const piece& p : pieces) {
-        if (p.begin != at) return false;
-        at = p.end;
-    }
-    return at == static_cast<index_t>(text.size());
-}
-
 std::vector<token_id> ids_of(const std::vector<piece>& pieces) {
     std::vector<token_id> out;
     for (const piece& p : pieces) out.push_back(p.id);
@@ -135,7 +126,7 @@ TEST_CASE("merge: by rank equals the slow definition on random merges, with newl
         vocabulary v;
         add(v, "<unk>", token_kind::unknown);
         if (trial % 4 != 0) add_bytes(v);
-        std::vector<std::string> known = {"a", mark, "\xC3\xA9"}; // b has no id, but may be merged
+        std::vector<std::string> known = {"a", tests::mark, "\xC3\xA9"}; // b has no id, but may be merged
         if (newline) known.push_back("\n");
         for (const std::string& k : known) add(v, k);
         known.push_back("b");
@@ -162,7 +153,7 @@ TEST_CASE("merge: by rank equals the slow definition on random merges, with newl
             const std::vector<piece> pieces = t.pieces(text);
             INFO(text);
             REQUIRE(ids_of(pieces) == slow_ids(v, slow_merge(text, order)));
-            REQUIRE(covers(pieces, text));
+            REQUIRE(tests::covers(pieces, text));
         }
     }
 }
@@ -200,7 +191,7 @@ TEST_CASE("merge: by score equals the slow definition, ties leftmost, unused pie
             const std::vector<piece> pieces = t.pieces(text);
             INFO(text);
             REQUIRE(ids_of(pieces) == slow_ids(v, nodes));
-            REQUIRE(covers(pieces, text));
+            REQUIRE(tests::covers(pieces, text));
         }
     }
     CHECK(undone > 100);
@@ -398,9 +389,9 @@ TEST_CASE("tokenizer: a space prefix, if a file wants one, has an empty place", 
     vocabulary v;
     v.by_score = v.space_prefix = true;
     add_bytes(v);
-    const token_id a = add(v, mark + "a", token_kind::normal, 1);
+    const token_id a = add(v, tests::mark + "a", token_kind::normal, 1);
     add(v, "a");
-    const token_id space = add(v, mark);
+    const token_id space = add(v, tests::mark);
     CHECK(tokenizer(v).pieces("a a") == std::vector<piece>{{a, 0, 1}, {a, 1, 3}});
     CHECK(tokenizer(v).pieces(" a") == std::vector<piece>{{space, 0, 0}, {a, 0, 2}});
 }
