@@ -80,7 +80,7 @@ void integer_matmul(benchmark::State& state, const format::info* f) {
     kernel::weight_view w{f, bytes.data(), rows, width};
     const auto& products = *kernel::products_for(*f);
     const auto packed = kernel::pack(w, products, one);
-    w.integers = &products;
+    w.products = &products;
     w.packed = packed.data();
     for (auto _ : state) {
         kernel::matmul(w, {x.data(), tokens, width}, {y.data(), tokens, rows}, one);

@@ -66,8 +66,8 @@ struct quantized_matrix {
         : blocks(static_cast<std::size_t>(rows * f.row_bytes(width))) {
         for (index_t r = 0; r < rows; ++r) f.encode_row(w.data() + r * width, blocks.data() + r * f.row_bytes(width), width);
         view = {&f, blocks.data(), rows, width};
-        view.integers = kernel::products_for(f);
-        packed = kernel::pack(view, *view.integers, all);
+        view.products = kernel::products_for(f);
+        packed = kernel::pack(view, *view.products, all);
         view.packed = packed.data();
     }
 };

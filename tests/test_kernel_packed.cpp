@@ -1,4 +1,4 @@
-// Products of 8-bit integers: every format, every set of instructions, any number of tokens, rows and threads.
+// Packed products: every format, every set of instructions, any number of tokens, rows and threads.
 #include <loupe/core/compat/catch2.hpp>
 #include <loupe/kernel/packed.hpp>
 
@@ -27,11 +27,11 @@ std::vector<std::byte> random_blocks(const format::info& f, index_t rows, index_
 struct packed_view : kernel::weight_view {
     aligned_vector<std::byte> memory;
 
-    packed_view(const format::info& f, const std::byte* data, index_t rows, index_t width, const kernel::integer_products& with)
+    packed_view(const format::info& f, const std::byte* data, index_t rows, index_t width, const kernel::packed_products& with)
         : kernel::weight_view{&f, data, rows, width} {
         executor one(1);
         memory = kernel::pack(*this, with, one);
-        integers = &with;
+        products = &with;
         packed = memory.data();
     }
     packed_view(const packed_view&) = delete;
@@ -46,6 +46,14 @@ aligned_vector<float> product(const kernel::weight_view& w, const aligned_vector
 }
 
 template <class F>
+void for_each_format(F&& f) {
+    for_each_type(format::all{}, [&]<class Format>() {
+        INFO(Format::name);
+        f.template operator()<Format>();
+    });
+}
+
+template <class F>
 void for_each_integer_format(F&& f) {
     for_each_type(format::all{}, [&]<class Format>() {
         if constexpr (is::integer_format<Format>) {
@@ -55,9 +63,14 @@ void for_each_integer_format(F&& f) {
     });
 }
 
-/// What activations become: sixteen under one scale, to the nearest of 255 steps.
-std::vector<double> rounded(const aligned_vector<float>& x) {
+/// What activations become: sixteen under one scale, to the nearest of 255 steps; or bfloat16; or nothing else.
+std::vector<double> rounded(const aligned_vector<float>& x, kernel::activation_form form) {
+    using enum kernel::activation_form;
     std::vector<double> out;
+    if (form == bfloats || form == floats) {
+        for (const float v : x) out.push_back(static_cast<double>(form == floats ? v : bfloat16_to_float(float_to_bfloat16(v))));
+        return out;
+    }
     for (std::size_t i = 0; i < x.size(); i += 16) {
         float largest = 0;
         for (std::size_t j = i; j < i + 16; ++j) largest = std::max(largest, std::abs(x[j]));
@@ -72,11 +85,11 @@ std::vector<double> rounded(const aligned_vector<float>& x) {
 TEST_CASE("packed: a product is that of the decoded weights with the rounded activations", "[packed]") {
     constexpr index_t rows = 37, width = 512, tokens = 23;
     const auto x = random_floats(tokens * width, 1);
-    const auto r = rounded(x);
-    for_each_integer_format([&]<class F>() {
+    for_each_format([&]<class F>() {
         const format::info& f = format::info_of<F>();
         const auto blocks = random_blocks(f, rows, width);
         const packed_view w(f, blocks.data(), rows, width, *kernel::products_for(f));
+        const auto r = rounded(x, w.products->x_form);
         const auto y = product(w, x, tokens);
         std::vector<float> row(width);
         double worst = 0; // in units of float's epsilon times the sum of magnitudes
@@ -93,27 +106,55 @@ TEST_CASE("packed: a product is that of the decoded weights with the rounded act
                 worst = std::max(worst, error / (magnitude * 0x1p-23));
             }
         }
-        // A few roundings for each 32 columns: far fewer than the 512 a float product has. A minimum cancels against its scale.
-        CHECK(worst < static_cast<double>(2 * width / 32));
+        // Of floats, a rounding for each column; of integers, a few for each 32. A minimum cancels against its scale.
+        CHECK(worst < static_cast<double>(is::integer_format<F> ? 2 * width / 32 : width / 2));
+    });
+}
+
+// Columns lie in pairs where a product takes two at once.
+TEST_CASE("packed: floats of an odd width", "[packed]") {
+    constexpr index_t rows = 5, width = 7, tokens = 11;
+    const auto x = random_floats(tokens * width, 9);
+    for_each_format([&]<class F>() {
+        if constexpr (!is::integer_format<F>) {
+            const format::info& f = format::info_of<F>();
+            const auto blocks = random_blocks(f, rows, width);
+            const packed_view w(f, blocks.data(), rows, width, *kernel::products_for(f));
+            const auto r = rounded(x, w.products->x_form);
+            const auto y = product(w, x, tokens);
+            std::vector<float> row(width);
+            for (index_t n = 0; n < rows; ++n) {
+                w.decode_row(n, row.data());
+                for (index_t t = 0; t < tokens; ++t) {
+                    double sum = 0, magnitude = 0;
+                    for (index_t k = 0; k < width; ++k) {
+                        const double p = static_cast<double>(row[static_cast<std::size_t>(k)]) * r[static_cast<std::size_t>(t * width + k)];
+                        sum += p, magnitude += std::abs(p);
+                    }
+                    CHECK(std::abs(static_cast<double>(y[static_cast<std::size_t>(t * rows + n)]) - sum) <= magnitude * width * 0x1p-24);
+                }
+            }
+        }
     });
 }
 
 TEST_CASE("packed: all sets of instructions give the same bits", "[packed]") {
-    constexpr index_t rows = 21, width = 256, tokens = 7;
+    constexpr index_t rows = 21, width = 256, tokens = 23;
     const auto x = random_floats(tokens * width, 2);
-    for_each_integer_format([&]<class F>() {
+    for_each_format([&]<class F>() {
         const format::info& f = format::info_of<F>();
         const auto blocks = random_blocks(f, rows, width);
-        const packed_view plain(f, blocks.data(), rows, width, *kernel::products_for<simd::int8_portable<8>>(f));
-        const auto expected = product(plain, x, tokens);
-        const packed_view other(f, blocks.data(), rows, width,
-                                *kernel::products_for<simd::int8_portable<16, true>>(f)); // vpdpbusd in plain code
-        CHECK((product(other, x, tokens) == expected));
-        const packed_view native(f, blocks.data(), rows, width, *kernel::products_for(f)); // the portable one elsewhere
-        CHECK((product(native, x, tokens) == expected));
+        const auto with = [&](const kernel::packed_products* products) {
+            return product(packed_view(f, blocks.data(), rows, width, *products), x, tokens);
+        };
+        const auto plain = with(kernel::products_for<simd::int8_portable<8>>(f));
+        const auto wide = with(kernel::products_for<simd::int8_portable<16, true>>(f)); // vpdpbusd and vdpbf16ps in plain code
+        // bfloat16 is the one format that has a product of its own on one set of instructions, and float's on the others
+        CHECK((wide == plain) == !std::same_as<F, format::bf16>);
+        const bool rounds = kernel::products_for(f)->x_form == kernel::activation_form::bfloats;
+        CHECK((with(kernel::products_for(f)) == (rounds ? wide : plain)));
 #if defined(__AVX2__) && defined(__FMA__) && defined(__F16C__)
-        const packed_view avx2(f, blocks.data(), rows, width, *kernel::products_for<simd::int8_avx2>(f));
-        CHECK((product(avx2, x, tokens) == expected));
+        CHECK((with(kernel::products_for<simd::int8_avx2>(f)) == plain));
 #endif
     });
 }
@@ -165,17 +206,19 @@ TEST_CASE("packed: the largest weights against the largest activations do not sa
 
 TEST_CASE("packed: a token's result is the same beside any others and with any number of threads", "[packed]") {
     constexpr index_t rows = 100, width = 256, most = 37;
-    const format::info& f = format::info_of<format::q4_k>();
-    const auto blocks = random_blocks(f, rows, width);
-    const packed_view w(f, blocks.data(), rows, width, *kernel::products_for(f));
     const auto x = random_floats(most * width, 3);
-    const auto all = product(w, x, most);
-    for (const index_t tokens : {1, 2, 3, 4, 5, 15, 16, 17, 20, 33, 37}) {
-        for (const index_t threads : {1, 2, 3}) {
-            const auto some = product(w, x, tokens, threads);
-            CHECK(std::equal(some.begin(), some.end(), all.begin()));
+    for_each_format([&]<class F>() {
+        const format::info& f = format::info_of<F>();
+        const auto blocks = random_blocks(f, rows, width);
+        const packed_view w(f, blocks.data(), rows, width, *kernel::products_for(f));
+        const auto all = product(w, x, most);
+        for (const index_t tokens : {1, 2, 3, 4, 7, 8, 9, 15, 16, 17, 33, 37}) {
+            for (const index_t threads : {1, 3}) {
+                const auto some = product(w, x, tokens, threads);
+                CHECK(std::equal(some.begin(), some.end(), all.begin()));
+            }
         }
-    }
+    });
 }
 
 // Products that share x share its rounding; two of the same memory but other sizes must not.
@@ -241,7 +284,7 @@ TEST_CASE("packed: rows of zeros and of one large value", "[packed]") {
 }
 
 TEST_CASE("packed: memory is at most a tenth more than the file's", "[packed]") {
-    for_each_integer_format([&]<class F>() {
+    for_each_format([&]<class F>() {
         const auto& f = format::info_of<F>();
         const auto& products = *kernel::products_for(f);
         CHECK(static_cast<double>(products.strip_bytes(2560)) <= 1.1 * static_cast<double>(products.rows * f.row_bytes(2560)));

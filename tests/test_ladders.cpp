@@ -73,9 +73,9 @@ struct quantized_matrix {
             f.encode_row(values.data() + r * width, blocks.data() + r * f.row_bytes(width), width);
             view.decode_row(r, values.data() + r * width);
         }
-        const kernel::integer_products& products = *kernel::products_for(f);
+        const kernel::packed_products& products = *kernel::products_for(f);
         packed = kernel::pack(view, products, threads);
-        view.integers = &products;
+        view.products = &products;
         view.packed = packed.data();
     }
 };

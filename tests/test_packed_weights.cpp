@@ -77,10 +77,10 @@ TEST_CASE("packed weights: what is packed, and what is not", "[packed]") {
     const auto& gate = w->block[0].experts.gate;
     REQUIRE(gate.all.packed != nullptr);
     CHECK(gate[3].packed ==
-          gate.all.packed + (3 * gate.stride + gate.offset) / gate.all.integers->rows * gate.all.integers->strip_bytes(gate.all.width));
-    // Floats have no integers: nothing changes.
-    const auto floats = io::prepare_weights<weights::packed<>>(a.weights, threads);
-    CHECK(floats->head.packed == nullptr);
+          gate.all.packed + (3 * gate.stride + gate.offset) / gate.all.products->rows * gate.all.products->strip_bytes(gate.all.width));
+    const auto stored = io::prepare_weights<weights::packed<>>(a.weights, threads);
+    CHECK(stored->head.packed != nullptr);
+    CHECK(stored->head.products == kernel::products_for(*a.weights->head.format));
     // Experts that do not begin at a strip stay in float.
     decoder_weights odd = *io::prepare_weights<q8>(a.weights, threads);
     odd.block[0].experts.gate.offset = 8;

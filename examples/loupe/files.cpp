@@ -9,7 +9,7 @@
 #include <cstdio>
 #include <cstring>
 
-template const loupe::kernel::integer_products* loupe::kernel::products_for<loupe::simd::int8>(const loupe::format::info&);
+template const loupe::kernel::packed_products* loupe::kernel::products_for<loupe::simd::int8>(const loupe::format::info&);
 
 namespace program {
 

@@ -12,7 +12,7 @@
 #include <ratio>
 
 // Compiled once, in files.cpp: the kernels are the same for all families.
-extern template const loupe::kernel::integer_products* loupe::kernel::products_for<loupe::simd::int8>(const loupe::format::info&);
+extern template const loupe::kernel::packed_products* loupe::kernel::products_for<loupe::simd::int8>(const loupe::format::info&);
 
 namespace program {
 

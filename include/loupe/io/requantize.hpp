@@ -36,26 +36,26 @@ void for_each_matrix(Weights& w, F&& f) {
     }
 }
 
-/// Lays matrices out for the integer products that `products_for` knows for their formats. Not the router, whose choices are discrete; not
+/// Lays matrices out for the products that `products_for` knows for their formats. Not the router, whose choices are discrete; not
 /// tables, whose rows are read one at a time; not experts whose matrices do not begin at a strip.
-inline void pack_matrices(decoder_weights& w, const kernel::integer_products* (*products_for)(const format::info&), executor& threads) {
+inline void pack_matrices(decoder_weights& w, const kernel::packed_products* (*products_for)(const format::info&), executor& threads) {
     std::map<const std::byte*, std::shared_ptr<const aligned_vector<std::byte>>> done; // tied and merged matrices are packed once
     const auto pack = [&](weight_matrix& m) {
         if (!m.exists()) return;
-        const kernel::integer_products* products = products_for(*m.format);
+        const kernel::packed_products* products = products_for(*m.format);
         if (products == nullptr) return;
         auto& packed = done[m.data];
         if (!packed) {
             packed = std::make_shared<const aligned_vector<std::byte>>(kernel::pack(m, *products, threads));
             if (m.mapped) forget(m.data, m.bytes());
         }
-        m.integers = products;
+        m.products = products;
         m.packed = packed->data();
         m.owner_of_packed = packed;
     };
     const auto pack_experts = [&](expert_matrices& e) {
         if (!e.all.exists()) return;
-        const kernel::integer_products* products = products_for(*e.all.format);
+        const kernel::packed_products* products = products_for(*e.all.format);
         if (products == nullptr) return;
         if (e.rows_each % products->rows == 0 && e.stride % products->rows == 0 && e.offset % products->rows == 0) pack(e.all);
     };

@@ -5,8 +5,8 @@
 #include <loupe/core/executor.hpp>
 #include <loupe/core/view.hpp>
 #include <loupe/format/registry.hpp>
+#include <loupe/kernel/activation_rows.hpp>
 #include <loupe/kernel/dot_tile.hpp>
-#include <loupe/kernel/quantized_rows.hpp>
 
 #include <algorithm>
 #include <initializer_list>
@@ -16,14 +16,18 @@
 
 namespace loupe::kernel {
 
-/// Products of 8-bit integers with the matrices of one format, laid out for them in strips of `rows` rows; see kernel/packed.hpp.
-struct integer_products {
+/// Products with the matrices of one format, laid out for them in strips of `rows` rows; see kernel/packed.hpp.
+struct packed_products {
     index_t rows;
-    bool signed_activations; ///< how x is stored, see quantized_rows
+    activation_form x_form; ///< what x becomes, see activation_rows
     index_t (*strip_bytes)(index_t width);
     void (*pack)(const std::byte* blocks, index_t row_bytes, index_t count, index_t width, std::byte* strip);
-    /// y[t · stride + r] for the 16, 4 or 1 tokens of a tile and all rows of a strip.
-    void (*multiply)(const std::byte* strip, const quantized_chunk* x, index_t tokens, index_t width, float* y, index_t stride);
+    /// y[t · stride + r] for the tokens of a tile and all rows of a strip.
+    void (*multiply)(const std::byte* strip, const std::byte* x, index_t tokens, index_t width, float* y, index_t stride);
+    /// The same for whole tiles, by a form of the strip that is written once for many of them; null: there is none.
+    index_t (*expanded_bytes)(index_t width) = nullptr;
+    void (*expand)(const std::byte* strip, index_t width, std::byte* to) = nullptr;
+    void (*multiply_expanded)(const std::byte* strip, const std::byte* x, index_t width, float* y, index_t stride) = nullptr;
 };
 
 /// A weight matrix of shape [rows, width] in a file's format; rows follow each other without padding. Owns nothing.
@@ -32,22 +36,22 @@ struct weight_view {
     const std::byte* data = nullptr;
     index_t rows = 0;
     index_t width = 0;
-    const integer_products* integers = nullptr; ///< null: products in float
-    const std::byte* packed = nullptr;          ///< the same weights laid out for `integers`
+    const packed_products* products = nullptr; ///< null: rows are decoded and multiplied in float
+    const std::byte* packed = nullptr;         ///< the same weights laid out for `products`
 
     index_t row_bytes() const { return format->row_bytes(width); }
     /// `count` rows from row `first` on; of a packed matrix, both are multiples of a strip's rows.
     weight_view slice(index_t first, index_t count) const {
         return {format,   data + first * row_bytes(),
                 count,    width,
-                integers, packed == nullptr ? nullptr : packed + first / integers->rows * integers->strip_bytes(width)};
+                products, packed == nullptr ? nullptr : packed + first / products->rows * products->strip_bytes(width)};
     }
     /// Row r as floats.
     void decode_row(index_t r, float* out) const { format->decode_row(data + r * row_bytes(), out, width); }
 };
 
-/// The matrix laid out for integer products with it.
-inline aligned_vector<std::byte> pack(const weight_view& w, const integer_products& products, executor& threads) {
+/// The matrix laid out for products with it.
+inline aligned_vector<std::byte> pack(const weight_view& w, const packed_products& products, executor& threads) {
     const index_t strips = (w.rows + products.rows - 1) / products.rows, bytes = products.strip_bytes(w.width);
     aligned_vector<std::byte> packed(static_cast<std::size_t>(strips * bytes));
     threads.for_ranges(strips, 16, [&](index_t first, index_t last) {
@@ -85,25 +89,30 @@ inline void tile_rest(index_t tokens, std::integer_sequence<int, Ms...>, matrix_
     (void)((tokens == Ms + 1 && (tile_row<Ms + 1>(x, t, w, rows, width, y, y_stride), true)) || ...);
 }
 
-/// Strips [first, last) of a packed matrix, which stay in the second-level cache while all tokens pass over them.
-inline void multiply_packed(const weight_view& w, const quantized_rows& x, matrix_view<float> y, index_t first, index_t last) {
+/// Strips [first, last) of a packed matrix against all tokens.
+inline void multiply_packed(const weight_view& w, const activation_rows& x, matrix_view<float> y, index_t first, index_t last) {
     thread_local scratch<float> margin;
-    const integer_products& with = *w.integers;
+    thread_local scratch<std::byte> memory;
+    const packed_products& with = *w.products;
     const index_t bytes = with.strip_bytes(w.width);
-    for (index_t t = 0; t < y.rows;) {
-        const auto [begin, tokens] = x.tile_of(t);
-        for (index_t s = first; s < last; ++s) {
-            const index_t row = s * with.rows, count = std::min(with.rows, w.rows - row);
-            float* const out = y.data + t * y.stride + row;
-            if (count == with.rows) {
-                with.multiply(w.packed + s * bytes, x.tile(begin), tokens, w.width, out, y.stride);
-            } else { // a strip that ends beyond the matrix
-                float* const whole = margin.take(tokens * with.rows).data();
-                with.multiply(w.packed + s * bytes, x.tile(begin), tokens, w.width, whole, with.rows);
-                for (index_t i = 0; i < tokens; ++i) std::copy_n(whole + i * with.rows, count, out + i * y.stride);
-            }
+    const bool expands = with.expand != nullptr && y.rows >= 2 * token_tile; // for one tile it does not pay
+    std::byte* const expanded = expands ? memory.take(with.expanded_bytes(w.width)).data() : nullptr;
+    for (index_t s = first; s < last; ++s) {
+        const std::byte* const strip = w.packed + s * bytes;
+        if (expands) with.expand(strip, w.width, expanded);
+        const index_t row = s * with.rows, count = std::min(with.rows, w.rows - row);
+        for (index_t t = 0; t < y.rows;) {
+            const index_t tokens = x.tile_of(t).second;
+            const bool whole = count == with.rows; // else the strip ends beyond the matrix
+            float* const out = whole ? y.data + t * y.stride + row : margin.take(tokens * with.rows).data();
+            const index_t stride = whole ? y.stride : with.rows;
+            if (expands && tokens == token_tile)
+                with.multiply_expanded(expanded, x.tile(t), w.width, out, stride);
+            else
+                with.multiply(strip, x.tile(t), tokens, w.width, out, stride);
+            for (index_t i = 0; i < tokens && !whole; ++i) std::copy_n(out + i * stride, count, y.data + (t + i) * y.stride + row);
+            t += tokens;
         }
-        t = begin + tokens;
     }
 }
 
@@ -142,14 +151,14 @@ struct product {
 };
 
 /// Some products that do not depend on each other: q, k and v, gate and up, all experts. All their rows make one loop, and an x that
-/// several products share is rounded once. With a packed matrix the products are of 8-bit integers, otherwise of floats. Every element of y
-/// is the same whatever the number of tokens and threads, and whatever other products stand beside.
+/// several products share is prepared once. With a packed matrix the products are what its layout is for, otherwise of floats. Every
+/// element of y is the same whatever the number of tokens and threads, and whatever other products stand beside.
 inline void matmul(std::span<const product> products, executor& threads) {
-    thread_local std::vector<quantized_rows> storage;
-    thread_local std::vector<std::size_t> rounded; // per product: whose rounded x it reads
+    thread_local std::vector<activation_rows> storage;
+    thread_local std::vector<std::size_t> source; // per product: whose prepared x it reads
     thread_local std::vector<detail::part_of_product> parts;
     if (storage.size() < products.size()) storage.resize(products.size());
-    rounded.clear();
+    source.clear();
     parts.clear();
     for (std::size_t i = 0; i < products.size(); ++i) {
         const weight_view& w = products[i].w;
@@ -157,26 +166,26 @@ inline void matmul(std::span<const product> products, executor& threads) {
         index_t count = w.rows, each = 0;
         std::size_t from = i;
         if (w.packed != nullptr) {
-            const index_t bytes = w.integers->strip_bytes(w.width);
-            count = (w.rows + w.integers->rows - 1) / w.integers->rows;
+            const index_t bytes = w.products->strip_bytes(w.width);
+            count = (w.rows + w.products->rows - 1) / w.products->rows;
             each = std::clamp<index_t>(131072 / bytes, 1, std::max<index_t>(1, count / (4 * threads.size())));
             for (std::size_t j = 0; j < i && from == i; ++j) {
                 const product& other = products[j];
-                if (other.w.packed != nullptr && other.w.integers->signed_activations == w.integers->signed_activations &&
-                    other.x.data == x.data && other.x.rows == x.rows && other.x.width == x.width) {
+                if (other.w.packed != nullptr && other.w.products->x_form == w.products->x_form && other.x.data == x.data &&
+                    other.x.rows == x.rows && other.x.width == x.width) {
                     from = j;
                 }
             }
-            if (from == i) storage[i].fill(x, w.integers->signed_activations, threads);
+            if (from == i) storage[i].fill(x, w.products->x_form, threads);
         } else {
             each = std::clamp<index_t>(32768 / std::max<index_t>(1, w.width), 2 * tile_w, 64);
         }
-        rounded.push_back(from);
+        source.push_back(from);
         for (index_t first = 0; first < count; first += each) parts.push_back({i, first, std::min(count, first + each)});
     }
     // what belongs to this thread, whichever thread works on it
     threads.for_ranges(static_cast<index_t>(parts.size()), 1,
-                       [&products, all = parts.data(), xs = storage.data(), from = rounded.data()](index_t begin, index_t end) {
+                       [&products, all = parts.data(), xs = storage.data(), from = source.data()](index_t begin, index_t end) {
                            for (; begin < end; ++begin) {
                                const detail::part_of_product& part = all[begin];
                                const product& p = products[part.product];

@@ -6,13 +6,14 @@
 
 namespace loupe::weights {
 
-/// As Stored says, and products in integers: matrices of integer formats are laid out anew for products of 8-bit integers, and activations
-/// are rounded to 8 bits in front of them, sixteen under one scale. Several times the speed of float products; what the rounding costs is
-/// this slot's ablation. `weights::packed<>`, `weights::packed<weights::requantized<format::q4_0>>`.
+/// As Stored says, and products with packed weights: matrices are laid out anew for the machine's widest products. Of integer formats these
+/// are products of 8-bit integers, and activations are rounded to 8 bits in front of them, sixteen under one scale; of BF16, where the
+/// machine has them, products of bfloat16, to which activations are rounded; of F32 and F16 products of floats. Several times the speed of
+/// decoding; what the rounding costs is this slot's ablation. `weights::packed<>`, `weights::packed<weights::requantized<format::q4_0>>`.
 template <is::weights Stored = as_stored>
 struct packed : Stored {
-    /// Null for formats that are no integers: their products stay in float.
-    static const kernel::integer_products* products(const format::info& f) { return kernel::products_for(f); }
+    /// Null for a format that is not the library's: its rows are decoded.
+    static const kernel::packed_products* products(const format::info& f) { return kernel::products_for(f); }
 };
 
 } // namespace loupe::weights

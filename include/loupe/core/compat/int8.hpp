@@ -1,5 +1,5 @@
-// Products of 8-bit integers, which xsimd does not have: one set of operations for AVX-512 with VNNI, one for AVX2, one in plain code that
-// every machine can run.
+// Products of 8-bit integers and of bfloat16, which xsimd does not have: one set of operations for AVX-512 with VNNI, one for AVX2, one in
+// plain code that every machine can run.
 //
 // All of them work on a strip of `rows` weight rows, one to a lane. `bytes` holds four consecutive weights of each row ("a quad"). The
 // instructions multiply unsigned with signed bytes. Where `signed_activations` is set the weights are the unsigned ones, which lets
@@ -151,9 +151,33 @@ struct int8_portable {
     static floats load_signed(const std::byte* from) {
         return each_row([&](std::size_t i) { return static_cast<float>(static_cast<std::int8_t>(from[i])); });
     }
+    static floats load_float(const std::byte* from) {
+        floats out;
+        std::memcpy(out.at.data(), from, sizeof out.at);
+        return out;
+    }
+    /// The first and the second of the two bfloat16 of each row.
+    static floats first_bfloat(const bytes& v) {
+        return each_row([&](std::size_t i) { return std::bit_cast<float>(pair(v, i) << 16U); });
+    }
+    static floats second_bfloat(const bytes& v) {
+        return each_row([&](std::size_t i) { return std::bit_cast<float>(pair(v, i) & 0xffff0000U); });
+    }
+    /// sum + the products of two bfloat16 of each row with the two of x: first the second, then the first, each rounded (vdpbf16ps, but
+    /// for numbers below 2^−126, which that takes for zeros).
+    static constexpr bool has_bfloat_products = SignedActivations;
+    static floats dot_bfloats(const floats& sum, const bytes& w, std::uint32_t x) {
+        const auto half = [&](const floats& a, const floats& b, std::uint32_t bits) { return fma(a, all(std::bit_cast<float>(bits)), b); };
+        return half(first_bfloat(w), half(second_bfloat(w), sum, x & 0xffff0000U), x << 16U);
+    }
     static void store(float* to, const floats& v) { std::memcpy(to, v.at.data(), sizeof v.at); }
 
   private:
+    static std::uint32_t pair(const bytes& v, std::size_t i) {
+        std::uint32_t value;
+        std::memcpy(&value, v.at.data() + 4 * i, sizeof value);
+        return value;
+    }
     static std::uint16_t word(const std::byte* from, std::size_t i) {
         std::uint16_t value;
         std::memcpy(&value, from + 2 * i, sizeof value);
@@ -253,6 +277,10 @@ struct int8_avx2 {
     static floats load_signed(const std::byte* from) {
         return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(from))));
     }
+    static floats load_float(const std::byte* from) { return _mm256_loadu_ps(reinterpret_cast<const float*>(from)); }
+    static constexpr bool has_bfloat_products = false;
+    static floats first_bfloat(bytes v) { return _mm256_castsi256_ps(_mm256_slli_epi32(v, 16)); }
+    static floats second_bfloat(bytes v) { return _mm256_castsi256_ps(_mm256_and_si256(v, _mm256_set1_epi32(-65536))); }
     static void store(float* to, floats v) { _mm256_storeu_ps(to, v); }
 };
 
@@ -317,6 +345,17 @@ struct int8_vnni {
     static floats load_signed(const std::byte* from) {
         return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from))));
     }
+    static floats load_float(const std::byte* from) { return _mm512_loadu_ps(from); }
+    static floats first_bfloat(bytes v) { return _mm512_castsi512_ps(_mm512_slli_epi32(v, 16)); }
+    static floats second_bfloat(bytes v) { return _mm512_castsi512_ps(_mm512_and_si512(v, _mm512_set1_epi32(-65536))); }
+#if defined(__AVX512BF16__)
+    static constexpr bool has_bfloat_products = true;
+    static floats dot_bfloats(floats sum, bytes w, std::uint32_t x) {
+        return _mm512_dpbf16_ps(sum, std::bit_cast<__m512bh>(w), std::bit_cast<__m512bh>(_mm512_set1_epi32(static_cast<int>(x))));
+    }
+#else
+    static constexpr bool has_bfloat_products = false;
+#endif
     static void store(float* to, floats v) { _mm512_storeu_ps(to, v); }
 };
 

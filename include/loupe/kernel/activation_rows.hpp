@@ -1,0 +1,153 @@
+// Activations as a product with packed weights reads them: rounded to 8 bits, sixteen under one scale; rounded to bfloat16; or as they are.
+//
+//   q = round(x · 127 / max|x|) over each 16 values; stored as q, or as q + 128 where the activations are the unsigned factor
+#pragma once
+
+#include <loupe/core/buffer.hpp>
+#include <loupe/core/compat/int8.hpp>
+#include <loupe/core/compat/xsimd.hpp>
+#include <loupe/core/executor.hpp>
+#include <loupe/core/half.hpp>
+#include <loupe/core/view.hpp>
+
+#include <algorithm>
+#include <cstdint>
+#include <cstring>
+#include <utility>
+
+namespace loupe::kernel {
+
+/// 32 values of one token, a cache line.
+struct alignas(64) quantized_chunk {
+    std::uint8_t q[32];
+    float scale[2];
+    float mass[2];         ///< scale · Σ q of each sixteen: what a weight format's minimum is multiplied by
+    float both;            ///< the sum of the two
+    std::int32_t start[2]; ///< −128 · Σ q: what takes off again 128 that was added to the weights
+};
+
+/// How activations are stored.
+enum class activation_form {
+    signed_bytes,   ///< quantized_chunk, q as it is
+    unsigned_bytes, ///< quantized_chunk, 128 added to q
+    bfloats,        ///< two columns' bfloat16 side by side
+    floats          ///< as they are
+};
+
+/// How many tokens a product takes at once.
+inline constexpr index_t token_tiles[] = {8, 4, 2, 1};
+inline constexpr index_t token_tile = token_tiles[0];
+
+/// Rows of activations in tiles. Within a tile of `size` tokens, a unit (32 columns of bytes, 2 of bfloats, 1 of floats) of all tokens lies
+/// side by side: unit u of token t is element u · size + t. An odd width is filled up with a zero.
+class activation_rows {
+    scratch<quantized_chunk> storage_; // of cache lines, whatever the form
+    index_t tokens_ = 0, row_bytes_ = 0;
+    std::byte* data_ = nullptr;
+
+    static void quantize(const float* x, int offset, quantized_chunk& out) {
+        using simd::floats;
+        static_assert(16 % simd::width == 0);
+        const floats magic(12582912.0F); // adding and taking away 1.5 · 2^23 rounds to the nearest integer, ties to even
+        for (int half = 0; half < 2; ++half) {
+            const float* v = x + 16 * half;
+            floats most(0.0F);
+            for (int i = 0; i < 16; i += simd::width) most = xsimd::max(most, xsimd::abs(floats::load_unaligned(v + i)));
+            const float largest = simd::largest(most);
+            const float scale = largest / 127.0F, inverse = largest > 0 ? 127.0F / largest : 0.0F;
+            alignas(64) float rounded[16];
+            floats sum(0.0F); // of integers below 2^11: exact
+            for (int i = 0; i < 16; i += simd::width) {
+                const floats q = (floats::load_unaligned(v + i) * floats(inverse) + magic) - magic;
+                sum += q;
+                q.store_aligned(rounded + i);
+            }
+            simd::to_bytes(rounded, offset, out.q + 16 * half);
+            out.scale[half] = scale;
+            const float total = simd::sum(sum);
+            out.mass[half] = scale * total;
+            out.start[half] = -128 * static_cast<std::int32_t>(total);
+        }
+        out.both = out.mass[0] + out.mass[1];
+    }
+
+    template <class Unit, index_t Columns, class F>
+    void store_row(index_t t, std::span<const float> x, F&& unit_of) {
+        const auto [first, size] = tile_of(t);
+        Unit* out = reinterpret_cast<Unit*>(data_ + first * row_bytes_) + (t - first);
+        const auto width = static_cast<index_t>(x.size());
+        index_t k = 0;
+        for (; k + Columns <= width; k += Columns, out += size) unit_of(x.data() + k, *out);
+        if (k < width) {
+            float rest[Columns] = {};
+            std::copy_n(x.data() + k, width - k, rest);
+            unit_of(rest, *out);
+        }
+    }
+
+    void store(index_t t, std::span<const float> x, activation_form form) {
+        switch (form) {
+        case activation_form::signed_bytes:
+        case activation_form::unsigned_bytes:
+            store_row<quantized_chunk, 32>(
+                t, x, [offset = form == activation_form::signed_bytes ? 0 : 128](const float* v, quantized_chunk& out) {
+                    quantize(v, offset, out);
+                });
+            break;
+        case activation_form::bfloats:
+            store_row<std::uint32_t, 2>(t, x, [](const float* v, std::uint32_t& out) {
+                out = float_to_bfloat16(v[0]) | static_cast<std::uint32_t>(float_to_bfloat16(v[1])) << 16U;
+            });
+            break;
+        case activation_form::floats:
+            store_row<float, 1>(t, x, [](const float* v, float& out) { out = *v; });
+            break;
+        }
+        if (form == activation_form::floats && x.size() % 2 != 0) {
+            const auto [first, size] = tile_of(t);
+            reinterpret_cast<float*>(data_ + first * row_bytes_)[static_cast<index_t>(x.size()) * size + (t - first)] = 0;
+        }
+    }
+
+  public:
+    /// Bytes of one token's activations.
+    static constexpr index_t bytes(activation_form form, index_t width) {
+        const index_t even = width + width % 2;
+        switch (form) {
+        case activation_form::bfloats:
+            return 2 * even;
+        case activation_form::floats:
+            return 4 * even;
+        default:
+            return width / 32 * static_cast<index_t>(sizeof(quantized_chunk));
+        }
+    }
+
+    /// x: [tokens, width]; for bytes, width is a multiple of 32. Valid until the next call.
+    void fill(matrix_view<const float> x, activation_form form, executor& threads) {
+        constexpr auto line = static_cast<index_t>(sizeof(quantized_chunk));
+        tokens_ = x.rows;
+        row_bytes_ = bytes(form, x.width);
+        data_ = reinterpret_cast<std::byte*>(storage_.take((tokens_ * row_bytes_ + line - 1) / line).data());
+        threads.for_ranges(tokens_, 16, [&](index_t first, index_t last) {
+            for (index_t t = first; t < last; ++t) store(t, x[t], form);
+        });
+    }
+
+    index_t tokens() const { return tokens_; }
+    /// The activations of the tile that begins with token `first`.
+    const std::byte* tile(index_t first) const { return data_ + first * row_bytes_; }
+
+    /// First token and size of the tile that holds token t.
+    std::pair<index_t, index_t> tile_of(index_t t) const {
+        index_t first = 0;
+        for (const index_t size : token_tiles) {
+            const index_t end = first + (tokens_ - first) / size * size;
+            if (t < end) return {first + (t - first) / size * size, size};
+            first = end;
+        }
+        return {t, 1};
+    }
+};
+
+} // namespace loupe::kernel

@@ -1,0 +1,317 @@
+// Weights of any integer format, laid out for integer products: strips of as many rows as a register has lanes, one stream of bytes each.
+// Before many tokens a strip is expanded to bytes and float scales, once, which is alike for all formats; a few tokens read it as it is.
+//
+// A strip is a sequence of spans (the formats' blocks). A span holds the scales of the block, then for every 32 columns a chunk: the planes
+// of the codes and the scales of its groups. A plane of b bits holds the 8 quads (4 columns of every row) of a chunk in b registers: quad q
+// lies in register q mod b, at bit b · (q / b) of every byte. Codes of 3, 5 and 6 bits are two planes.
+#pragma once
+
+#include <loupe/core/compat/int8.hpp>
+#include <loupe/format/integer.hpp>
+#include <loupe/kernel/matmul.hpp>
+
+#include <array>
+#include <cstring>
+
+namespace loupe::kernel {
+
+namespace detail {
+
+template <class Isa, int N>
+struct ints_of {
+    typename Isa::ints at[N];
+};
+template <class Isa>
+struct ints_of<Isa, 0> {};
+template <class Isa, int N>
+struct floats_of {
+    typename Isa::floats at[N];
+};
+template <class Isa>
+struct floats_of<Isa, 0> {};
+
+} // namespace detail
+
+/// 32 columns of a strip: levels as bytes, unsigned if activations are the signed factor (then 128 may have been Added), else signed and
+/// none above Largest; scales of one group or two. The same for all formats that are alike in this.
+template <class Isa, int Groups, bool HasMinimum, int Largest, bool Added>
+struct integer_chunk {
+    typename Isa::bytes w[8];
+    [[no_unique_address]] detail::ints_of<Isa, Isa::signed_activations ? 0 : 2> start;
+    typename Isa::floats scale[Groups];
+    [[no_unique_address]] detail::floats_of<Isa, HasMinimum ? Groups : 0> minimum;
+
+    __attribute__((always_inline)) typename Isa::floats add_to(typename Isa::floats sum, const quantized_chunk& x) const {
+        const auto low = Isa::to_floats(Isa::template dot<Largest>(start_of(0, x), w, x.q));
+        const auto high = Isa::to_floats(Isa::template dot<Largest>(start_of(1, x), w + 4, x.q + 16));
+        if constexpr (Groups == 1) {
+            const auto both = Isa::fma(high, Isa::all(x.scale[1]), Isa::times(low, Isa::all(x.scale[0])));
+            sum = Isa::fma(both, scale[0], sum);
+            if constexpr (HasMinimum) sum = Isa::fma(minimum.at[0], Isa::all(x.both), sum);
+        } else {
+            sum = Isa::fma(Isa::times(low, Isa::all(x.scale[0])), scale[0], sum);
+            sum = Isa::fma(Isa::times(high, Isa::all(x.scale[1])), scale[1], sum);
+            if constexpr (HasMinimum) {
+                sum = Isa::fma(minimum.at[0], Isa::all(x.mass[0]), sum);
+                sum = Isa::fma(minimum.at[1], Isa::all(x.mass[1]), sum);
+            }
+        }
+        return sum;
+    }
+
+    /// packing::multiply for an expanded strip of `chunks` chunks.
+    template <int Tokens>
+    static void multiply(const integer_chunk* strip, index_t chunks, const quantized_chunk* x, float* y, index_t stride) {
+        typename Isa::floats sum[Tokens];
+        for (auto& s : sum) s = Isa::zero();
+        for (index_t c = 0; c < chunks; ++c, x += Tokens) {
+#pragma GCC unroll 8
+            for (int t = 0; t < Tokens; ++t) sum[t] = strip[c].add_to(sum[t], x[t]);
+        }
+#pragma GCC unroll 8
+        for (int t = 0; t < Tokens; ++t) Isa::store(y + t * stride, sum[t]);
+    }
+
+  private:
+    /// What a sum of 16 products begins with: minus what was added to weights or activations.
+    __attribute__((always_inline)) typename Isa::ints start_of(std::size_t half, const quantized_chunk& x) const {
+        if constexpr (Isa::signed_activations) {
+            return Isa::all(Added ? x.start[half] : 0);
+        } else {
+            return start.at[half];
+        }
+    }
+};
+
+/// How format F lies in memory for the instructions of Isa, and the product with it.
+template <class Isa, is::integer_format F>
+struct packing {
+    using form = format::integer_form<F>;
+    static constexpr index_t rows = Isa::rows;
+    static constexpr index_t span = F::length; ///< columns under one set of scales
+    static constexpr int low_bits = form::bits >= 4 && form::bits < 8 ? 4 : form::bits == 3 ? 2 : form::bits;
+    static constexpr int high_bits = form::bits - low_bits;
+    static constexpr index_t groups = span / form::group;
+    static constexpr int chunk_groups = 32 / form::group;
+    using kind = format::scale_kind;
+    static constexpr bool scales_are_words = form::scales == kind::half || form::scales == kind::bfloat;
+    static constexpr bool is_super = !scales_are_words && form::scales != kind::e4m3;
+    static constexpr bool minimum_apart = form::has_minimum && form::scales != kind::super_nibbles;
+
+    static constexpr bool is_unsigned = form::table == nullptr && form::zero == 0;  ///< codes are the weights
+    static constexpr int added = Isa::signed_activations && !is_unsigned ? 128 : 0; ///< to a weight, to make it an unsigned byte
+
+    static constexpr index_t plane = 4 * rows; ///< bytes of one register
+    static constexpr index_t scale_bytes = rows * (scales_are_words ? 2 : 1);
+    static constexpr index_t header_bytes = is_super ? rows * 2 * (form::has_minimum ? 2 : 1) : 0;
+    static constexpr index_t chunk_bytes = plane * form::bits + chunk_groups * scale_bytes * (minimum_apart ? 2 : 1);
+    static constexpr index_t span_bytes = header_bytes + span / 32 * chunk_bytes;
+
+    /// Bytes of a strip of `width` columns.
+    static constexpr index_t strip_bytes(index_t width) { return width / span * span_bytes; }
+
+    /// Packs `count` (at most `rows`) rows of blocks; the rows that lack become zeros.
+    static void pack(const std::byte* blocks, index_t row_bytes, index_t count, index_t width, std::byte* to) {
+        std::array<format::integer_block, static_cast<std::size_t>(rows)> block;
+        std::memset(block.data(), 0, sizeof block);
+        for (index_t s = 0; s < width / span; ++s, to += span_bytes) {
+            for (index_t r = 0; r < count; ++r) form::unpack(blocks + r * row_bytes + s * F::bytes, block[static_cast<std::size_t>(r)]);
+            std::byte* out = to;
+            const auto word = [&](index_t r, std::uint16_t value) { std::memcpy(out + 2 * r, &value, 2); };
+            if constexpr (is_super) {
+                for (index_t r = 0; r < rows; ++r) word(r, block[static_cast<std::size_t>(r)].d);
+                out += 2 * rows;
+                if constexpr (form::has_minimum) {
+                    for (index_t r = 0; r < rows; ++r) word(r, block[static_cast<std::size_t>(r)].dmin);
+                    out += 2 * rows;
+                }
+            }
+            for (index_t c = 0; c < span / 32; ++c) {
+                put_plane<low_bits, 0>(block.data(), c, out);
+                out += low_bits * plane;
+                if constexpr (high_bits > 0) {
+                    put_plane<high_bits, low_bits>(block.data(), c, out);
+                    out += high_bits * plane;
+                }
+                for (index_t g = c * chunk_groups; g < (c + 1) * chunk_groups; ++g) {
+                    for (index_t r = 0; r < rows; ++r) {
+                        const auto& b = block[static_cast<std::size_t>(r)];
+                        scales_are_words ? word(r, b.scale[g]) : static_cast<void>(out[r] = static_cast<std::byte>(b.factor[g]));
+                    }
+                    out += scale_bytes;
+                    if constexpr (minimum_apart) {
+                        for (index_t r = 0; r < rows; ++r) {
+                            const auto& b = block[static_cast<std::size_t>(r)];
+                            scales_are_words ? word(r, b.minimum[g]) : static_cast<void>(out[r] = static_cast<std::byte>(b.min_factor[g]));
+                        }
+                        out += scale_bytes;
+                    }
+                }
+            }
+        }
+    }
+
+    /// What 32 columns of a strip are for a product.
+    using chunk = integer_chunk<Isa, chunk_groups, form::has_minimum, Isa::signed_activations ? 127 : form::largest, added != 0>;
+
+    /// y[t · stride + r] = row r of the strip · token t for tokens [0, Tokens) of a tile of `size`; writes `rows` values for each.
+    template <int Tokens>
+    static void multiply(const std::byte* strip, const quantized_chunk* x, index_t size, index_t width, float* y, index_t stride) {
+        typename Isa::floats sum[Tokens];
+        for (auto& s : sum) s = Isa::zero();
+        for_chunks(
+            strip, width, [&](const std::byte* from, const floats& d, const floats& dmin) __attribute__((always_inline)) {
+                chunk w;
+                read(from, d, dmin, w);
+#pragma GCC unroll 8
+                for (int t = 0; t < Tokens; ++t) sum[t] = w.add_to(sum[t], x[t]);
+                x += size;
+            });
+#pragma GCC unroll 8
+        for (int t = 0; t < Tokens; ++t) Isa::store(y + t * stride, sum[t]);
+    }
+
+    /// A strip as width / 32 chunks.
+    static void expand(const std::byte* strip, index_t width, chunk* to) {
+        for_chunks(
+            strip, width, [&](const std::byte* from, const floats& d, const floats& dmin) __attribute__((always_inline)) {
+                read(from, d, dmin, *to++);
+            });
+    }
+
+  private:
+    using floats = typename Isa::floats;
+
+    /// f(the chunk's bytes, its block's scales) for all chunks.
+    template <class Body>
+    __attribute__((always_inline)) static void for_chunks(const std::byte* strip, index_t width, Body&& f) {
+        for (index_t s = 0; s < width / span; ++s) {
+            floats d = Isa::zero(), dmin = Isa::zero();
+            if constexpr (is_super) {
+                d = Isa::load_half(strip);
+                strip += 2 * rows;
+                if constexpr (form::has_minimum) {
+                    dmin = Isa::load_half(strip);
+                    strip += 2 * rows;
+                }
+            }
+            for (index_t c = 0; c < span / 32; ++c, strip += chunk_bytes) f(strip, d, dmin);
+        }
+    }
+
+    __attribute__((always_inline)) static void read(const std::byte* from, const floats& d, const floats& dmin, chunk& out) {
+        levels(from, out.w, std::make_integer_sequence<int, 8>{});
+        if constexpr (!Isa::signed_activations) {
+            out.start.at[0] = Isa::template start<form::largest>(out.w);
+            out.start.at[1] = Isa::template start<form::largest>(out.w + 4);
+        }
+        from += form::bits * plane;
+        for (int g = 0; g < chunk_groups; ++g) {
+            out.scale[g] = load_scale(from, d);
+            if constexpr (form::has_minimum) {
+                if constexpr (minimum_apart) from += scale_bytes;
+                out.minimum.at[g] = load_minimum(from, dmin);
+            }
+            from += scale_bytes;
+        }
+    }
+
+    template <int... Quads>
+    __attribute__((always_inline)) static void levels(const std::byte* from, typename Isa::bytes* w, std::integer_sequence<int, Quads...>) {
+        ((w[Quads] = level(code<Quads>(from))), ...);
+    }
+    template <int Bits, int Quad>
+    static typename Isa::bytes of_plane(const std::byte* from) {
+        const auto v = Isa::load(from + Quad % Bits * plane);
+        if constexpr (Bits == 8) {
+            return v;
+        } else {
+            return Isa::template field<Bits*(Quad / Bits), Bits>(v);
+        }
+    }
+    template <int Quad>
+    static typename Isa::bytes code(const std::byte* from) {
+        const auto low = of_plane<low_bits, Quad>(from);
+        if constexpr (high_bits == 0) {
+            return low;
+        } else {
+            return Isa::template join<low_bits>(low, of_plane<high_bits, Quad>(from + low_bits * plane));
+        }
+    }
+    static typename Isa::bytes level(typename Isa::bytes code) {
+        if constexpr (form::table != nullptr) {
+            const auto v = Isa::look_up(form::table, code);
+            return added == 0 ? v : Isa::template plus<added>(v);
+        } else if constexpr (form::zero == 128) {
+            return code; // stored as it is wanted
+        } else {
+            return added == form::zero ? code : Isa::template plus<added - form::zero>(code);
+        }
+    }
+    static typename Isa::floats load_scale(const std::byte* from, const typename Isa::floats& d) {
+        if constexpr (form::scales == kind::half) return Isa::load_half(from);
+        if constexpr (form::scales == kind::bfloat) return Isa::load_bfloat(from);
+        if constexpr (form::scales == kind::e4m3) return Isa::times(Isa::load_e4m3(from), Isa::all(0.5F));
+        if constexpr (form::scales == kind::super_signed) return Isa::times(d, Isa::load_signed(from));
+        if constexpr (form::scales == kind::super_unsigned) return Isa::times(d, Isa::template load_field<0, 8>(from));
+        if constexpr (form::scales == kind::super_nibbles) return Isa::times(d, Isa::template load_field<0, 4>(from));
+    }
+    static typename Isa::floats load_minimum(const std::byte* from, const typename Isa::floats& dmin) {
+        const auto minus = Isa::times(dmin, Isa::all(-1.0F));
+        if constexpr (form::scales == kind::half) return Isa::load_half(from);
+        if constexpr (form::scales == kind::super_unsigned) return Isa::times(minus, Isa::template load_field<0, 8>(from));
+        if constexpr (form::scales == kind::super_nibbles) return Isa::times(minus, Isa::template load_field<4, 4>(from));
+    }
+
+    template <int Bits, int From>
+    static void put_plane(const format::integer_block* block, index_t c, std::byte* to) {
+        constexpr int mask = (1 << Bits) - 1, flip = form::zero == 128 && added == 0 ? 128 : 0;
+        std::memset(to, 0, static_cast<std::size_t>(Bits * plane));
+        for (int q = 0; q < 8; ++q) {
+            std::byte* const at = to + q % Bits * plane;
+            const int shift = Bits == 8 ? 0 : Bits * (q / Bits);
+            for (index_t r = 0; r < rows; ++r) {
+                const std::uint8_t* code = block[r].code + 32 * c + 4 * q;
+                for (index_t j = 0; j < 4; ++j) {
+                    at[4 * r + j] |= static_cast<std::byte>((((code[j] ^ flip) >> From) & mask) << shift);
+                }
+            }
+        }
+    }
+};
+
+namespace detail {
+
+inline const quantized_chunk* activations_of(const std::byte* x) { return reinterpret_cast<const quantized_chunk*>(x); }
+
+template <class Isa, is::integer_format F>
+constexpr packed_products make_products() {
+    using form = packing<Isa, F>;
+    using chunk = typename form::chunk;
+    return {
+        .rows = Isa::rows,
+        .x_form = Isa::signed_activations ? activation_form::signed_bytes : activation_form::unsigned_bytes,
+        .strip_bytes = &form::strip_bytes,
+        .pack = &form::pack,
+        .multiply =
+            [](const std::byte* strip, const std::byte* x, index_t tokens, index_t width, float* y, index_t stride) {
+                const auto* q = activations_of(x);
+                if (tokens >= 4) {
+                    for (index_t t = 0; t < tokens; t += 4) form::template multiply<4>(strip, q + t, tokens, width, y + t * stride, stride);
+                } else if (tokens == 2) {
+                    form::template multiply<2>(strip, q, tokens, width, y, stride);
+                } else {
+                    form::template multiply<1>(strip, q, tokens, width, y, stride);
+                }
+            },
+        .expanded_bytes = [](index_t width) { return width / 32 * static_cast<index_t>(sizeof(chunk)); },
+        .expand = [](const std::byte* strip, index_t width, std::byte* to) { form::expand(strip, width, reinterpret_cast<chunk*>(to)); },
+        .multiply_expanded =
+            [](const std::byte* strip, const std::byte* x, index_t width, float* y, index_t stride) {
+                chunk::template multiply<token_tile>(reinterpret_cast<const chunk*>(strip), width / 32, activations_of(x), y, stride);
+            }};
+}
+
+} // namespace detail
+
+} // namespace loupe::kernel
