@@ -47,6 +47,7 @@ class stack_engine final : public engine {
         model_->read(sequence_, ids, on_, chunk, to, image_blocks);
     }
     void rewind(index_t position) override { sequence_.rewind(position); }
+    void make_up_past(index_t positions) override { sequence_.make_up_past(positions); }
     void logits(matrix_view<const float> hidden, matrix_view<float> out) override { model_->logits(sequence_, hidden, on_, out); }
     const std::vector<std::vector<float>>& recorded() const override {
         if constexpr (std::same_as<typename Stack::probe_type, layer_recorder>) {
