@@ -33,7 +33,7 @@ void count(const io::checkpoint& file, const lab::corpus& text) {
     // [count]
     const decoder<with<Base, slot::probe<sink_counter>>> model(file.sizes, file.weights);
     auto sequence = model.start();
-    runtime on(0);
+    auto on = runtime_of<Base>(0);
     for (const auto& segment : text.segments) {
         sequence.rewind(0);
         model.forward(sequence, segment.ids, on);

@@ -115,4 +115,16 @@ struct silence { // satisfies is::probe: nothing comes out of the attention of b
 using without_block_4 = with<nano::e, slot::probe<silence>>;
 // [/probe]
 
+// [executor]
+struct backwards { // satisfies is::executor: one thread, from the last range to the first
+    explicit backwards(index_t) {}
+    static index_t size() { return 1; }
+    void run(index_t count, index_t grain, loop_body body) {
+        for (index_t first = (count - 1) / grain * grain; first >= 0; first -= grain) body(first, std::min(count, first + grain));
+    }
+};
+using from_behind = with<nano::e, slot::executor<backwards>>;
+using one_thread = with<nano::e, slot::executor<threading::serial>>;
+// [/executor]
+
 } // namespace swaps

@@ -27,14 +27,14 @@ inline std::vector<token_id> ids_of(const io::checkpoint& file) {
     return ids;
 }
 
-/// Logits of those tokens, [48, vocabulary], with the weights prepared as M says.
+/// Logits of those tokens, [48, vocabulary], with the weights prepared and run as M says.
 template <is::model M>
 std::vector<float> logits_of(const io::checkpoint& file, std::span<const std::int32_t> images = {}, bool images_see_themselves = false) {
     dimensions sizes = file.sizes;
     sizes.images_see_themselves = images_see_themselves;
     executor threads(1);
     const decoder<M> model(sizes, io::prepare_weights<part_of<M, part::weights>>(file.weights, threads));
-    runtime on(2);
+    auto on = runtime_of<M>(2);
     auto s = model.start();
     const auto ids = ids_of(file);
     const auto hidden = model.forward(s, ids, on, images);

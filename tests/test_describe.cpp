@@ -125,17 +125,19 @@ TEST_CASE("describe: what is exchanged is named in the tree, and branches that a
     const std::string stock = to_text(describe<gemma4::a4b>());
     CHECK((stock.find("rope::proportional<>") != std::string::npos));
     CHECK((stock.find("8 of 128, router::softmax_top_k") != std::string::npos));
+    CHECK((stock.find("threading::pool") != std::string::npos));
     using changed = with<gemma4::a4b, slot::rope_full<rope::none>, slot::experts_used<experts_used::exactly<2>>,
-                         slot::dense_branch<dense_branch::off>, slot::mask_full<mask::sliding<7>>>;
+                         slot::dense_branch<dense_branch::off>, slot::mask_full<mask::sliding<7>>, slot::executor<threading::serial>>;
     const std::string text = to_text(describe<changed>());
     CHECK(text.find("rope::none") != std::string::npos);
     CHECK(text.find("2 of 128") != std::string::npos);
     CHECK(text.find("switched off") != std::string::npos);
     CHECK(text.find("mask::sliding<7>") != std::string::npos);
+    CHECK(text.find("threading::serial") != std::string::npos);
     CHECK(describe<changed>().parameters == describe<gemma4::a4b>().parameters);
     const auto json = to_json(describe<changed>());
     CHECK(json["parameters"] == 25'233'141'790);
-    CHECK(json["children"].size() == 5); // embedding, two kinds of block, final norm, head
+    CHECK(json["children"].size() == 6); // embedding, two kinds of block, final norm, head, threads
 }
 
 TEST_CASE("describe: a checkpoint is compared with the nearest card", "[describe]") {

@@ -4,6 +4,7 @@
 #include <loupe/layer/context.hpp>
 #include <loupe/policy/rope.hpp>
 
+#include <algorithm>
 #include <cmath>
 #include <vector>
 
@@ -112,17 +113,50 @@ TEST_CASE("rope: pairs are (i, i + D/2), heads are rotated alike, dimensions tha
     }
 }
 
-TEST_CASE("rope: angles are right far out", "[policy]") {
-    auto table = rope_table::of<rope::standard>(sliding);
-    const index_t position = 262143; // a float product is off by 0.01 here
+namespace {
+
+/// The largest difference of a table's cosines and sines at a position from those of `angle(pair)` in long double.
+template <class Rope, class Angle>
+long double table_error(const rope_sizes& s, index_t position, Angle&& angle) {
+    auto table = rope_table::of<Rope>(s);
     table.fill(position, 1);
-    std::vector<float> x(256, 0.0F);
-    std::fill(x.begin(), x.begin() + 128, 1.0F);
-    table.rotate(x, 0);
-    for (index_t i = 0; i < 128; ++i) {
-        const double angle = static_cast<double>(position) * slow(1e4, i, 256);
-        CHECK(static_cast<double>(x[static_cast<std::size_t>(i)]) == Approx(std::cos(angle)).margin(1e-7));
-        CHECK(static_cast<double>(x[static_cast<std::size_t>(i + 128)]) == Approx(std::sin(angle)).margin(1e-7));
+    const auto half = static_cast<std::size_t>(s.head_width / 2);
+    std::vector<float> x(2 * half, 0.0F);
+    std::fill_n(x.begin(), half, 1.0F);
+    table.rotate(x, 0); // cosines, then sines
+    long double worst = 0;
+    for (std::size_t i = 0; i < half; ++i) {
+        const long double a = angle(static_cast<index_t>(i));
+        worst = std::max(
+            {worst, std::abs(static_cast<long double>(x[i]) - std::cos(a)), std::abs(static_cast<long double>(x[i + half]) - std::sin(a))});
+    }
+    return worst;
+}
+
+} // namespace
+
+TEST_CASE("rope: angles at the last positions of a context of 262144 are right to a float's rounding", "[policy]") {
+    // Half a unit in the last place below 1, and 262144 · four roundings of a double in the angle.
+    constexpr long double rounding = 0x1p-25L + 4 * 0x1p18L * 0x1p-53L;
+    for (const index_t position : {262142, 262143}) {
+        const auto exact = [&](const rope_sizes& s) {
+            return [&s, position](index_t i) {
+                const auto exponent = -2 * static_cast<long double>(i) / static_cast<long double>(s.head_width);
+                return static_cast<long double>(position) * std::pow(static_cast<long double>(s.theta), exponent);
+            };
+        };
+        for (const rope_sizes& s : {sliding, rope_sizes{256, 1e6, 1, 1}, rope_sizes{512, 1e6, 1, 1}}) {
+            INFO("position " << position << ", theta " << s.theta);
+            CHECK(table_error<rope::standard>(s, position, exact(s)) <= rounding);
+            // what a product of floats would give, at the same bound
+            const auto in_float = [&](index_t i) {
+                const auto frequency = static_cast<float>(rope::standard::frequency(i, s));
+                return static_cast<long double>(static_cast<float>(position) * frequency);
+            };
+            CHECK(table_error<rope::standard>(s, position, in_float) > 1e5L * rounding);
+        }
+        const auto quarter = [&](index_t i) { return i < 64 ? exact(full)(i) : 0.0L; };
+        CHECK(table_error<rope::proportional<>>(full, position, quarter) <= rounding);
     }
 }
 

@@ -27,7 +27,7 @@ run() {
 }
 
 # lines of stderr that are not progress
-complaints() { grep -c -v -E '^(text|tasks): [0-9]|^prompt: [0-9]|^[0-9.]+ s on [0-9]+ thread|^left out: |^wrote ' "$work/err"; }
+complaints() { grep -c -v -E '^(text|tasks): [0-9]|^prompt: [0-9]|^[0-9.]+ s on [0-9]+ thread|^left out: |^wrote |^note: ' "$work/err"; }
 
 one_complaint() {
     [ "$(complaints)" = 1 ] || fail "$1: expected one line on stderr, found $(complaints)"
@@ -261,6 +261,13 @@ works 'ablate' ablate "$nano" --text "$work/short.txt" --variants window-8 --jso
 grep -q 'window-8' "$work/out" || fail 'ablate --json: expected the variant'
 works 'make' make gemma3-270m "$work/made.gguf" --blocks 6 --vocabulary 600 --types q4_k_m,ffn_down=q5_1
 works 'describe what was made' describe "$work/made.gguf"
+works 'bench at the last position of the largest context' bench "$nano" -p 0 -n 1 -r 1 -d 262143 --made-up-depth
+grep -q 'tg1 @ 262143 made up: ' "$work/out" || fail "bench: expected the depth, and that it is made up"
+works 'the same as JSON' bench "$nano" -p 4 -n 1 -r 1 -d 0,40 --made-up-depth --json
+grep -q '"depth_filled_by": "random keys and values"' "$work/out" || fail "bench: expected to read that nothing was read"
+grep -q '"depth_filled_by": "nothing"' "$work/out" || fail "bench: expected to read that nothing was filled"
+works 'a text beyond the context' generate "$nano" --prompt "$(head -c 24000 "$examples/text/stories.txt")" -n 1
+grep -q '^note: up to [5-9][0-9][0-9][0-9] tokens, the model was made for 4096: ' "$work/err" || fail "generate: expected a note on the context"
 works 'generate with what was made' generate "$work/made.gguf" --prompt 'a b' -n 2
 refused 1 'make: an unknown variant' 26b-a4b make 7b "$work/x.gguf"
 refused 1 'make: an unknown format' q4_k_m make e2b "$work/x.gguf" --types q9

@@ -28,6 +28,7 @@ TEST_CASE("swaps of the docs", "[docs]") {
     static_assert(differs_only_in<e, swaps::unscaled_stream, part::layer_scalar>);
     static_assert(differs_only_in<e, swaps::four_bits, part::weights>);
     static_assert(differs_only_in<e, swaps::without_block_4, part::probe>);
+    static_assert(differs_only_in<e, swaps::from_behind, part::executor> && differs_only_in<e, swaps::one_thread, part::executor>);
 
     // the donor that the cards show: blocks 5 to 8 slide, 9 is full; 0 is the first sliding block, 4 the first full one
     constexpr bool full[10] = {false, false, false, false, true, false, false, false, false, true};

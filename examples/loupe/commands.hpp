@@ -43,7 +43,7 @@ struct bench_options {
     std::string model;
     std::vector<index_t> prompt{512}, generation{128}, depth{0}, threads{0};
     index_t repetitions = 5;
-    bool json = false, floats = false;
+    bool json = false, floats = false, made_up_depth = false;
 };
 struct make_options {
     std::string variant, out, types = "q4_k_m";

@@ -33,6 +33,8 @@ class engine {
                       std::span<const std::int32_t> image_blocks = {}) = 0;
     /// Forgets all positions from `position` on.
     virtual void rewind(index_t position) = 0;
+    /// See sequence.
+    virtual void make_up_past(index_t positions) = 0;
     virtual void logits(loupe::matrix_view<const float> hidden, loupe::matrix_view<float> out) = 0;
     /// Embedding and residual after every block of the last chunk, [blocks + 1][tokens · width]; only of a recording engine.
     virtual const std::vector<std::vector<float>>& recorded() const = 0;

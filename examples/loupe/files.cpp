@@ -21,6 +21,12 @@ io::checkpoint open_model(const std::string& path, executor& threads, arithmetic
     return file;
 }
 
+void note_context(const dimensions& sizes, index_t tokens) {
+    if (tokens <= sizes.context) return;
+    fmt::print(stderr, "note: up to {} tokens, the model was made for {}: what it says beyond them may mean little\n", tokens,
+               sizes.context);
+}
+
 void write_file(const std::string& path, const std::string& text) {
     if (path == "-") {
         fmt::print("{}", text);

@@ -7,11 +7,16 @@
 
 namespace program {
 
+using loupe::index_t;
+
 /// How matrices are multiplied: in float, or in 8-bit integers where their format has them.
 enum class arithmetic { floats, int8 };
 
 /// Opens a .gguf file or a folder with config.json.
 loupe::io::checkpoint open_model(const std::string& path, loupe::executor& threads, arithmetic products = arithmetic::floats);
+
+/// Says on stderr if a sequence of that many tokens goes past what the model was made for. That is no error: every position has its angles.
+void note_context(const loupe::dimensions& sizes, index_t tokens);
 
 /// Only the tokenizer of a model.
 loupe::io::tokenizer open_tokenizer(const std::string& path);

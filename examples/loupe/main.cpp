@@ -157,6 +157,9 @@ int run(int argc, char** argv) {
     c->add_option("-r,--repetitions", bench.repetitions, "runs of each test, after one that is not counted")
         ->check(CLI::Range(1, 1000))
         ->capture_default_str();
+    c->add_flag("--made-up-depth", bench.made_up_depth,
+                "do not read the tokens of --n-depth, but fill the caches with random keys and values: attention takes as long over these, "
+                "and 262143 of them take seconds where reading takes hours");
     c->add_flag("--float", bench.floats, "products in float, as `loupe ablate` has them; without it in 8-bit integers");
     c->add_flag("--json", bench.json, "as JSON, with llama-bench's names of fields");
     c->callback([&] { program::bench(bench); });

@@ -22,6 +22,7 @@ void score(const score_options& o) {
     std::optional<lab::corpus> text;
     std::optional<lab::task_set> tasks;
     if (!o.text.empty()) text = lab::cut_text(file.text(), lab::read_text(o.text), file_name(o.text), o.context);
+    if (text) note_context(file.sizes, static_cast<index_t>(text->segments.front().ids.size())); // the longest
     if (!o.tasks.empty()) tasks = lab::encode_tasks(file.text(), o.tasks);
     const std::vector<lab::subject> stock{family.variants.front().make(file, threads)};
     const auto start = std::chrono::steady_clock::now();
@@ -73,6 +74,7 @@ void ablate(const ablate_options& o) {
     std::optional<lab::corpus> text;
     std::optional<lab::task_set> tasks;
     if (!o.text.empty()) text = lab::cut_text(file.text(), lab::read_text(o.text), file_name(o.text), o.context);
+    if (text) note_context(file.sizes, static_cast<index_t>(text->segments.front().ids.size())); // the longest
     if (!o.tasks.empty()) tasks = lab::encode_tasks(file.text(), o.tasks);
     auto report = lab::ablate(subjects, text ? &*text : nullptr, tasks ? &*tasks : nullptr, threads.size());
     report.model = family.name_of(file.sizes);

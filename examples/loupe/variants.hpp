@@ -41,12 +41,13 @@ class stack_engine final : public engine {
     runtime on_;
 
   public:
-    stack_engine(std::unique_ptr<const Stack> model, index_t threads)
-        : model_(std::move(model)), sequence_(model_->start()), on_(threads) {}
+    stack_engine(std::unique_ptr<const Stack> model, executor threads)
+        : model_(std::move(model)), sequence_(model_->start()), on_(std::move(threads)) {}
     void read(std::span<const token_id> ids, index_t chunk, const sink& to, std::span<const std::int32_t> image_blocks) override {
         model_->read(sequence_, ids, on_, chunk, to, image_blocks);
     }
     void rewind(index_t position) override { sequence_.rewind(position); }
+    void make_up_past(index_t positions) override { sequence_.make_up_past(positions); }
     void logits(matrix_view<const float> hidden, matrix_view<float> out) override { model_->logits(sequence_, hidden, on_, out); }
     const std::vector<std::vector<float>>& recorded() const override {
         if constexpr (std::same_as<typename Stack::probe_type, layer_recorder>) {
@@ -60,7 +61,8 @@ class stack_engine final : public engine {
 
 template <is::model M>
 std::unique_ptr<engine> make_engine(const io::checkpoint& file, index_t threads) {
-    return std::make_unique<stack_engine<stack_of<M>>>(std::make_unique<const decoder<M>>(file.sizes, file.weights), threads);
+    return std::make_unique<stack_engine<stack_of<M>>>(std::make_unique<const decoder<M>>(file.sizes, file.weights),
+                                                       executor_of<M>(threads));
 }
 
 inline bool always(const dimensions&) { return true; }

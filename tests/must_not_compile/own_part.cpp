@@ -162,3 +162,18 @@ struct my_card {
     static constexpr card value = nano::e_card::value; // constexpr -> inline
 };
 using card_1 = with<nano::e, slot::sizes<my_card>>; // says: T::value
+
+struct my_threads {
+    explicit my_threads(index_t);
+    index_t size() const;
+    void run(index_t count, index_t grain, loop_body body); // run -> start
+};
+using executor_1 = with<nano::e, slot::executor<my_threads>>; // says: run\(
+
+struct threads_of_my_own_number {
+    explicit threads_of_my_own_number(index_t); // index_t -> card
+    index_t size() const;
+    void run(index_t count, index_t grain, loop_body body);
+};
+using executor_2 = with<nano::e, slot::executor<threads_of_my_own_number>>; // says: constructible_from
+using executor_3 = with<nano::e, slot::executor<threading::serial>>;        // serial -> open_mp, says: open_mp

@@ -30,3 +30,4 @@ using layer_scalar_ = with<nano::e, slot::score_scale<scale::one>>;             
 using final_softcap = with<nano::e, slot::post_norms<norm::none>>;                        // post_norms -> final_softcap, says: apply
 using weights_ = with<nano::e, slot::prune<prune::received_attention<std::ratio<1, 2>>>>; // prune -> weights, says: prepare
 using probe_ = with<nano::e, slot::kv<kv::window<8>>>;                                    // kv -> probe, says: watches
+using executor_ = with<nano::e, slot::kv_sharing<kv_sharing::none>>;                      // kv_sharing -> executor, says: size\(\)

@@ -10,6 +10,7 @@
 
 #include <loupe/check/activation.hpp>
 #include <loupe/check/branch.hpp>
+#include <loupe/check/executor.hpp>
 #include <loupe/check/kv.hpp>
 #include <loupe/check/layer.hpp>
 #include <loupe/check/mask.hpp>

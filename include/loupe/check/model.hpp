@@ -3,7 +3,7 @@
 
 #include <loupe/check/verdict.hpp>
 #include <loupe/core/error.hpp>
-#include <loupe/layer/context.hpp>
+#include <loupe/model/runtime.hpp>
 
 #include <algorithm>
 #include <functional>
@@ -28,6 +28,20 @@ concept runs = requires(const M& model, typename M::sequence_type& s, std::span<
 
 } // namespace is
 
+namespace detail {
+
+/// Of the model's composition, if it has one.
+template <class Model>
+runtime runtime_for(index_t threads) {
+    if constexpr (requires { typename Model::model_type; }) {
+        return runtime_of<typename Model::model_type>(threads);
+    } else {
+        return runtime(threads);
+    }
+}
+
+} // namespace detail
+
 /// On growing beginnings of `ids`: hidden states are finite and have the same bits each time, on one thread and two, with only some tokens
 /// wanted, whatever comes later, in one pass and in chunks of 1, 7 and 16, and after a rewind (where it is not refused).
 template <is::runs Model>
@@ -36,7 +50,7 @@ verdict check(const Model& model, std::span<const token_id> ids, model_trials tr
     using sequence_type = typename Model::sequence_type;
     using rows = std::vector<float>;
     verdict v("model");
-    runtime one(1), two(2);
+    runtime one = detail::runtime_for<Model>(1), two = detail::runtime_for<Model>(2);
     index_t width = 0;
     const auto pass = [&](sequence_type& s, std::span<const token_id> some, runtime& on, std::span<const index_t> wanted = {}) {
         const auto hidden = model.forward(s, some, on, {}, wanted);

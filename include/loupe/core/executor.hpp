@@ -1,12 +1,14 @@
 // Threads. Work is cut into ranges that do not depend on the number of threads' timing: 1 and 2 threads give the same bits.
 #pragma once
 
-#include <loupe/core/types.hpp>
+#include <loupe/core/error.hpp>
+#include <loupe/core/threading.hpp>
 
 #include <algorithm>
 #include <atomic>
 #include <condition_variable>
 #include <exception>
+#include <memory>
 #include <mutex>
 #include <thread>
 #include <type_traits>
@@ -14,25 +16,105 @@
 
 namespace loupe {
 
-/// A fixed set of threads that run one loop at a time. With one thread it is a plain loop and starts nothing. Between loops threads look
-/// out for the next one a while before they sleep.
-/// The first exception of a loop's body is thrown again in the caller.
+/// What runs the loops of kernels and layers: a value of slot::executor behind one type, so that kernels are compiled once for all of them.
+/// The first exception of a loop's body is thrown again in the caller; ranges that have not begun by then are left out.
 class executor {
-    struct job {
-        void (*call)(void*, index_t, index_t) = nullptr;
-        void* body = nullptr;
-        index_t count = 0;
-        index_t grain = 1;
-        std::atomic<index_t> next{0};
+    struct policy {
+        virtual ~policy() = default;
+        virtual index_t size() const = 0;
+        virtual void run(index_t count, index_t grain, loop_body body) = 0;
+    };
+    template <is::executor Policy>
+    struct policy_of final : policy {
+        Policy made;
+
+        explicit policy_of(index_t threads) : made(threads) {}
+        index_t size() const override { return made.size(); }
+        void run(index_t count, index_t grain, loop_body body) override { made.run(count, grain, body); }
     };
 
+    /// One loop: calls its body, and keeps what is thrown.
+    struct loop {
+        void (*call)(void* body, index_t first, index_t last);
+        void* body;
+        std::atomic<bool> failed = false;
+        std::exception_ptr failure{}; ///< written by whoever sets `failed`, read when the loop is over
+
+        static void run(void* self, index_t first, index_t last) noexcept {
+            loop& l = *static_cast<loop*>(self);
+            if (l.failed.load(std::memory_order_relaxed)) return;
+            try {
+                l.call(l.body, first, last);
+            } catch (...) {
+                if (!l.failed.exchange(true)) l.failure = std::current_exception();
+            }
+        }
+    };
+
+    std::unique_ptr<policy> policy_;
+    index_t size_;
+    bool in_loop_ = false;
+
+    explicit executor(std::unique_ptr<policy> made) : policy_(std::move(made)), size_(std::max<index_t>(1, policy_->size())) {}
+
+    void run(index_t count, index_t grain, loop& l) {
+        if (in_loop_) throw error("executor: expected loops one after the other, found one within another's body");
+        struct mark {
+            bool& set;
+            explicit mark(bool& flag) : set(flag) { set = true; }
+            ~mark() { set = false; }
+        };
+        {
+            const mark running(in_loop_);
+            policy_->run(count, grain, {loop::run, &l});
+        }
+        if (l.failure) std::rethrow_exception(l.failure);
+    }
+
+  public:
+    /// An executor as a value of slot::executor says. `threads` counts the calling thread; values below 1 mean one for each processor.
+    template <is::executor Policy>
+    static executor of(index_t threads) {
+        if (threads < 1) threads = std::max<index_t>(1, static_cast<index_t>(std::thread::hardware_concurrency()));
+        return executor(std::make_unique<policy_of<Policy>>(threads));
+    }
+
+    /// The usual one, threading::pool. With one thread it is a plain loop and starts nothing.
+    explicit executor(index_t threads = 1) : executor(of<threading::pool>(threads)) {}
+
+    /// Number of threads, the caller's included.
+    index_t size() const { return size_; }
+
+    /// Calls body(first, last) for disjoint ranges that cover [0, count); each begins at a multiple of `grain`. Calls must not nest: an
+    /// error.
+    template <class Body>
+    void for_ranges(index_t count, index_t grain, Body&& body) {
+        if (count <= 0) return;
+        if (count <= grain) return static_cast<void>(body(index_t{0}, count));
+        using body_type = std::remove_reference_t<Body>;
+        loop l{[](void* b, index_t first, index_t last) { (*static_cast<body_type*>(b))(first, last); },
+               const_cast<void*>(static_cast<const void*>(&body))};
+        run(count, grain, l);
+    }
+};
+
+namespace threading {
+
+/// A loop is four plain members and the place of the next range. They are written by the caller, and by nobody while a worker may read
+/// them: the caller leaves run() only when `running_` is 0, and every worker, not only those that found a range, counts itself out of every
+/// loop after it has looked for ranges for the last time. So none of loop N is at large when loop N + 1 is written, and none misses a loop:
+/// the next one needs its count. The writes are seen through `generation_` (released by the caller, acquired by the worker), what the
+/// bodies wrote through `running_` (the other way). No wake-up is lost, since a sleeper tests its condition with the mutex held, and
+/// `generation_` changes under it, while the last worker takes it between its count and its call.
+class pool::team {
     std::vector<std::thread> threads_;
     std::mutex mutex_;
     std::condition_variable start_, done_;
-    job job_;
+    loop_body body_;
+    index_t count_ = 0, grain_ = 1;
+    std::atomic<index_t> next_ = 0;
     std::atomic<std::uint64_t> generation_ = 0;
     std::atomic<std::size_t> running_ = 0;
-    std::exception_ptr failure_;
     std::atomic<bool> stopping_ = false;
 
     // A token of a small model is a hundred loops of some 50 µs each: to fall asleep between them, and to be woken, would cost as much.
@@ -53,19 +135,13 @@ class executor {
 
     void work() {
         for (;;) {
-            const index_t first = job_.next.fetch_add(job_.grain);
-            if (first >= job_.count) return;
-            try {
-                job_.call(job_.body, first, std::min(first + job_.grain, job_.count));
-            } catch (...) {
-                const std::lock_guard lock(mutex_);
-                if (!failure_) failure_ = std::current_exception();
-                job_.next = job_.count;
-            }
+            const index_t first = next_.fetch_add(grain_);
+            if (first >= count_) return;
+            body_(first, std::min(first + grain_, count_));
         }
     }
 
-    void loop() {
+    void worker() {
         std::uint64_t seen = 0;
         for (;;) {
             const auto called = [&] { return stopping_ || generation_ != seen; };
@@ -83,15 +159,7 @@ class executor {
         }
     }
 
-  public:
-    /// `threads` counts the calling thread; values below 1 mean one for each processor.
-    explicit executor(index_t threads = 1) {
-        if (threads < 1) threads = std::max<index_t>(1, static_cast<index_t>(std::thread::hardware_concurrency()));
-        for (index_t i = 1; i < threads; ++i) threads_.emplace_back([this] { loop(); });
-    }
-    executor(const executor&) = delete;
-    executor& operator=(const executor&) = delete;
-    ~executor() {
+    void stop() {
         {
             const std::lock_guard lock(mutex_);
             stopping_ = true;
@@ -100,24 +168,30 @@ class executor {
         for (auto& t : threads_) t.join();
     }
 
-    /// Number of threads, the caller's included.
+  public:
+    explicit team(index_t threads) {
+        try {
+            for (index_t i = 1; i < threads; ++i) threads_.emplace_back([this] { worker(); });
+        } catch (...) { // the system has no more threads
+            stop();
+            throw;
+        }
+    }
+    team(const team&) = delete;
+    team& operator=(const team&) = delete;
+    ~team() { stop(); }
+
     index_t size() const { return static_cast<index_t>(threads_.size()) + 1; }
 
-    /// Calls body(first, last) for disjoint ranges of at most `grain` that cover [0, count). Calls must not nest.
-    template <class Body>
-    void for_ranges(index_t count, index_t grain, Body&& body) {
-        if (count <= 0) return;
-        if (threads_.empty() || count <= grain) return static_cast<void>(body(index_t{0}, count));
-        using body_type = std::remove_reference_t<Body>;
+    void run(index_t count, index_t grain, loop_body body) {
+        if (threads_.empty()) return body(0, count);
         {
             const std::lock_guard lock(mutex_);
-            job_.call = [](void* b, index_t first, index_t last) { (*static_cast<body_type*>(b))(first, last); };
-            job_.body = const_cast<void*>(static_cast<const void*>(&body));
-            job_.count = count;
-            job_.grain = grain;
-            job_.next = 0;
+            body_ = body;
+            count_ = count;
+            grain_ = grain;
+            next_ = 0;
             running_ = threads_.size();
-            failure_ = nullptr;
             ++generation_;
         }
         start_.notify_all();
@@ -127,8 +201,14 @@ class executor {
             std::unique_lock lock(mutex_);
             done_.wait(lock, all_done);
         }
-        if (failure_) std::rethrow_exception(failure_);
     }
 };
+
+inline pool::pool(index_t threads) : team_(new team(threads)) {}
+inline pool::~pool() { delete team_; }
+inline index_t pool::size() const { return team_->size(); }
+inline void pool::run(index_t count, index_t grain, loop_body body) { team_->run(count, grain, body); }
+
+} // namespace threading
 
 } // namespace loupe

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <loupe/core/half.hpp>
+#include <loupe/core/random.hpp>
 #include <loupe/format/formats.hpp>
 
 #include <algorithm>
@@ -14,13 +15,6 @@
 namespace loupe::format {
 
 namespace detail {
-
-/// SplitMix64's output function (Steele, Lea and Flood 2014): a bijection that makes consecutive numbers look random.
-constexpr std::uint64_t mixed(std::uint64_t z) noexcept {
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9U;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111ebU;
-    return z ^ (z >> 31);
-}
 
 inline void random_bytes(std::uint64_t seed, std::byte* to, index_t count) noexcept {
     const auto word = [seed](index_t i) { return mixed(seed + static_cast<std::uint64_t>(i) * 0x9e3779b97f4a7c15U); };
@@ -132,7 +126,7 @@ class random_rows {
 
     /// Row number `row` of `width` values, a multiple of the format's block length.
     void operator()(index_t row, std::byte* blocks, index_t width) const {
-        detail::random_bytes(detail::mixed(seed_ ^ detail::mixed(static_cast<std::uint64_t>(row) + 1)), blocks, format_->row_bytes(width));
+        detail::random_bytes(mixed(seed_ ^ mixed(static_cast<std::uint64_t>(row) + 1)), blocks, format_->row_bytes(width));
         detail::set_scales(*format_, blocks, width, scale_);
     }
 };

@@ -490,8 +490,8 @@ inline std::vector<planned_tensor> make_model(const std::filesystem::path& path,
     detail::set_sizes(w, d);
     detail::set_made_vocabulary(w, d.vocabulary, d.family == "gemma4");
     for (const planned_tensor& t : plan) {
-        std::uint64_t own_seed = format::detail::mixed(seed + 1);
-        for (const char c : t.name) own_seed = format::detail::mixed(own_seed ^ static_cast<unsigned char>(c));
+        std::uint64_t own_seed = mixed(seed + 1);
+        for (const char c : t.name) own_seed = mixed(own_seed ^ static_cast<unsigned char>(c));
         const format::info* f = t.format;
         const index_t width = t.shape.back(), row = f->row_bytes(width);
         if (t.mean == 0) {

@@ -44,7 +44,7 @@ constexpr auto problem_of_ablation() {
 template <is::model Base, is::model... Variants>
 requires is::sound<decltype(detail::problem_of_ablation<Base, Variants...>())>
     report ablate(const io::checkpoint& file, const corpus* text, const task_set* tasks = nullptr, index_t threads = 0) {
-    executor team(threads);
+    executor team = executor_of<Base>(threads);
     std::vector<subject> subjects;
     subjects.push_back(make_subject<Base, Base>("stock", "as trained", file, team));
     (subjects.push_back(make_subject<Base, Variants>(diff<Base, Variants>(), "", file, team)), ...);

@@ -7,6 +7,7 @@
 #include <loupe/lab/session.hpp>
 
 #include <chrono>
+#include <map>
 #include <mutex>
 
 namespace loupe::lab {
@@ -30,7 +31,8 @@ namespace detail {
 
 /// Memory and sessions of one thread at work.
 struct worker {
-    runtime on{1};
+    std::map<executor (*)(index_t), runtime> runtimes; ///< subjects with the same executor share one, and its memory
+    std::vector<runtime*> on;                          ///< of every subject
     std::vector<std::unique_ptr<session>> sessions;
     scratch<float> stock, other;
     std::vector<std::vector<float>> hidden; ///< of every subject, for the rows wanted
@@ -56,7 +58,10 @@ class worker_pool {
             }
         }
         auto w = std::make_unique<worker>();
-        for (const subject& s : subjects_) w->sessions.push_back(s.open());
+        for (const subject& s : subjects_) {
+            w->on.push_back(&w->runtimes.try_emplace(s.threads, s.threads(1)).first->second);
+            w->sessions.push_back(s.open());
+        }
         w->hidden.resize(subjects_.size());
         w->seconds.resize(subjects_.size(), 0.0);
         return w;
@@ -86,7 +91,7 @@ void compare(const std::vector<subject>& subjects, worker& w, std::span<const to
     const index_t width = subjects.front().width, vocabulary = subjects.front().vocabulary;
     for (std::size_t s = 0; s < subjects.size(); ++s) {
         const auto start = clock();
-        const auto hidden = w.sessions[s]->hidden(ids, rows, w.on);
+        const auto hidden = w.sessions[s]->hidden(ids, rows, *w.on[s]);
         w.hidden[s].assign(hidden.data, hidden.data + hidden.rows * hidden.width);
         w.seconds[s] += seconds_since(start);
     }
@@ -100,7 +105,7 @@ void compare(const std::vector<subject>& subjects, worker& w, std::span<const to
         for (std::size_t s = 0; s < subjects.size(); ++s) {
             const auto start = clock();
             const auto out = s == 0 ? stock : other;
-            w.sessions[s]->logits({w.hidden[s].data() + first * width, n, width}, w.on, out);
+            w.sessions[s]->logits({w.hidden[s].data() + first * width, n, width}, *w.on[s], out);
             w.seconds[s] += seconds_since(start);
             for (index_t r = 0; r < n; ++r) {
                 const auto row = out[r];
@@ -127,10 +132,10 @@ void compare(const std::vector<subject>& subjects, worker& w, std::span<const to
 } // namespace detail
 
 /// Measures all subjects (the first is the stock model) on a text and on tasks; either may be null. `threads` sequences run side by side,
-/// each by one thread, so the figures do not depend on their number.
+/// by the first subject's executor, each on one thread of its subject's: so the figures do not depend on their number.
 inline std::vector<measured> measure(const std::vector<subject>& subjects, const corpus* text, const task_set* tasks, index_t threads) {
     std::vector<measured> out(subjects.size());
-    executor team(threads);
+    executor team = subjects.front().threads(threads);
     const auto passes = static_cast<index_t>(subjects.size());
     if (text != nullptr) {
         for (measured& m : out) m.text.resize(static_cast<std::size_t>(text->tokens));

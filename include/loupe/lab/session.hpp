@@ -30,6 +30,7 @@ struct subject {
     index_t width = 0;
     index_t vocabulary = 0;
     std::function<std::unique_ptr<session>()> open;
+    executor (*threads)(index_t count) = executor::of<threading::pool>; ///< what runs it
 };
 
 } // namespace loupe::lab

@@ -28,7 +28,8 @@ class stack_session final : public session {
 };
 
 template <class Probe>
-subject subject_of(std::string id, std::string explanation, std::string difference, std::shared_ptr<const block_stack<Probe>> model) {
+subject subject_of(std::string id, std::string explanation, std::string difference, std::shared_ptr<const block_stack<Probe>> model,
+                   executor (*threads)(index_t)) {
     subject s;
     s.id = std::move(id);
     s.explanation = std::move(explanation);
@@ -37,6 +38,7 @@ subject subject_of(std::string id, std::string explanation, std::string differen
     s.width = model->sizes().width;
     s.vocabulary = model->sizes().vocabulary;
     s.open = [model = std::move(model)] { return std::make_unique<stack_session<Probe>>(model); };
+    s.threads = threads;
     return s;
 }
 
@@ -48,7 +50,8 @@ subject make_subject(std::string id, std::string explanation, const io::checkpoi
     using probe_type = part_of<M, part::probe>;
     auto weights = io::prepare_weights<part_of<M, part::weights>>(file.weights, threads);
     auto model = std::make_shared<const stack_of<M>>(make_plan(numbers_of<M>, file.sizes, std::move(weights)));
-    return detail::subject_of<probe_type>(std::move(id), std::move(explanation), diff<Base, M>(), std::move(model));
+    return detail::subject_of<probe_type>(std::move(id), std::move(explanation), diff<Base, M>(), std::move(model),
+                                          executor::of<part_of<M, part::executor>>);
 }
 
 } // namespace loupe::lab

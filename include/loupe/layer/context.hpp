@@ -16,6 +16,7 @@
 #include <concepts>
 #include <span>
 #include <type_traits>
+#include <utility>
 #include <vector>
 
 namespace loupe {
@@ -35,8 +36,10 @@ struct runtime {
     executor threads;
     workspace memory{};
 
-    /// `count` threads, the calling one included; values below 1 mean one for each processor.
+    /// `count` threads of the usual executor, the calling one included; values below 1 mean one for each processor. A model's own:
+    /// runtime_of<M>(count).
     explicit runtime(index_t count = 1) : threads(count) {}
+    explicit runtime(executor on) : threads(std::move(on)) {}
 };
 
 /// Cosines and sines of the angles of a chunk: [tokens, D/2] each. Empty for a rope that never rotates.

@@ -5,6 +5,7 @@
 #include <loupe/core/types.hpp>
 
 #include <algorithm>
+#include <span>
 
 namespace loupe {
 
@@ -31,6 +32,10 @@ class kv_cache {
     index_t row(index_t position) const { return ring_ == 0 || position < sinks_ ? position : sinks_ + (position - sinks_) % ring_; }
     float* key(index_t position) { return keys_.data() + row(position) * width_; }
     float* value(index_t position) { return values_.data() + row(position) * width_; }
+    void write(index_t position, std::span<const float> key_row, std::span<const float> value_row) {
+        std::copy(key_row.begin(), key_row.end(), key(position));
+        std::copy(value_row.begin(), value_row.end(), value(position));
+    }
     const float* keys() const { return keys_.data(); }
     const float* values() const { return values_.data(); }
     index_t bytes() const { return 2 * rows_ * width_ * static_cast<index_t>(sizeof(float)); }
@@ -47,8 +52,17 @@ class kv_cache {
         oldest_ = std::max(oldest_, length + count - ring_);
     }
 
+    /// Makes room for those of the first `length` ≥ 1 positions that would be held if they had been read one by one.
+    void make_room_for_past(index_t length) {
+        if (reach_ == 0) return make_room(0, length);
+        make_room(0, 1);
+        make_room(length - 1, 1);
+    }
+
     /// The first position beyond the sinks that is still held.
     index_t oldest() const { return reach_ == 0 ? 0 : std::max(sinks_, oldest_); }
+    /// Whether a position that has been read is held.
+    bool holds(index_t position) const { return position < sinks_ || position >= oldest(); }
     /// Whether a query at `position` finds all it may see.
     bool can_rewind(index_t position) const { return reach_ == 0 || std::max(sinks_, position - reach_ + 1) >= oldest_; }
 

@@ -1,6 +1,7 @@
 // A decoder: a composition with sizes and weights, ready to run.
 #pragma once
 
+#include <loupe/model/runtime.hpp>
 #include <loupe/model/slots.hpp>
 #include <loupe/model/stack.hpp>
 

@@ -191,6 +191,7 @@ part_node tree_of(const dimensions& d, bool tied = true) {
     const std::string cap = policy_name<M, part::final_softcap>();
     parts.push_back(tied ? part_node{"head", "", 0, "tied to the embedding, " + cap, {}}
                          : tensor_node("head", {d.vocabulary, d.width}, cap));
+    parts.push_back({"threads", "", 0, policy_name<M, part::executor>(), {}});
     return group_node("decoder", fmt::format("{} blocks, width {}", d.blocks(), d.width), std::move(parts));
 }
 

@@ -31,7 +31,7 @@ struct card {
     index_t experts = 0;
     index_t experts_used = 0;
     index_t expert_width = 0;
-    index_t context = 0;
+    index_t context = 0; ///< positions that the model was made for; nothing refuses more
     double theta_sliding = 10000;
     double theta_full = 1000000;
     double rope_share_full = 1;  ///< rotated share of the pairs
@@ -90,7 +90,7 @@ struct dimensions {
     index_t experts = 0;
     index_t experts_used = 0;
     index_t expert_width = 0;
-    index_t context = 0;
+    index_t context = 0;       ///< positions that the model was made for; nothing refuses more
     rope_sizes rope_sliding{}; ///< head_width is filled in per block
     rope_sizes rope_full{};
     double score_scale = 1;

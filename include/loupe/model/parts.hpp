@@ -4,6 +4,7 @@
 // parts, and it only keeps the types short that compilers print.
 #pragma once
 
+#include <loupe/core/threading.hpp>
 #include <loupe/model/dimensions.hpp>
 #include <loupe/policy/activation.hpp>
 #include <loupe/policy/branch.hpp>
@@ -130,10 +131,14 @@ struct probe {
     static constexpr std::string_view name = "probe";
     using usual = loupe::probe::none;
 };
+struct executor {
+    static constexpr std::string_view name = "executor";
+    using usual = loupe::threading::pool;
+};
 
 /// All of them, in the order in which they are told.
 using all = type_list<sizes, embedding_scale, per_layer_input, rope_sliding, rope_full, mask_sliding, mask_full, image_mask, score_scale,
                       attention_softcap, q_norm, k_norm, v_norm, value_full, kv_sharing, kv, prune, activation, feed_forward, router,
-                      experts_used, dense_branch, post_norms, layer_scalar, final_softcap, weights, probe>;
+                      experts_used, dense_branch, post_norms, layer_scalar, final_softcap, weights, probe, executor>;
 
 } // namespace loupe::part

@@ -2,14 +2,32 @@
 #pragma once
 
 #include <loupe/core/error.hpp>
+#include <loupe/core/random.hpp>
 #include <loupe/layer/context.hpp>
 #include <loupe/layer/kv_cache.hpp>
 #include <loupe/layer/pruning.hpp>
 
+#include <span>
 #include <string>
 #include <vector>
 
 namespace loupe {
+
+/// Keys and values that no text has: evenly spread, with mean 0 and mean square 1, as a norm without gain leaves them. They depend on the
+/// seed, the block and the position alone.
+struct made_up_rows {
+    std::uint64_t seed = 1;
+
+    void operator()(index_t block, index_t position, std::span<float> key, std::span<float> value) const {
+        const std::uint64_t of_row = mixed(seed ^ mixed(static_cast<std::uint64_t>(block) << 40 | static_cast<std::uint64_t>(position)));
+        constexpr float scale = 1.7320508F * 0x1p-31F; // √3 · [−1, 1)
+        for (std::size_t i = 0; i < key.size(); ++i) {
+            const std::uint64_t bits = mixed(of_row + i * 0x9e3779b97f4a7c15U);
+            key[i] = static_cast<float>(static_cast<std::int32_t>(bits)) * scale;
+            value[i] = static_cast<float>(static_cast<std::int32_t>(bits >> 32)) * scale;
+        }
+    }
+};
 
 /// Caches and the probe of one sequence. Made by decoder::start().
 template <class Probe>
@@ -39,6 +57,28 @@ struct sequence {
         }
         if (position == 0) pruning = {};
         length = position;
+    }
+
+    /// In place of what has been read: as if it had been `positions` tokens, with keys and values of made_up_rows{seed}. To measure how
+    /// fast a model goes on at a depth that takes hours to read; what it says there means nothing. An error for models that prune, since
+    /// nobody knows what they would have dropped.
+    void make_up_past(index_t positions, std::uint64_t seed = 1) {
+        if (positions < 0) throw error("a made-up past: expected 0 or more positions, found " + std::to_string(positions));
+        if (prunes) throw error("a made-up past: expected a model that prunes no tokens, found one that does");
+        rewind(0);
+        std::vector<float> key, value;
+        for (std::size_t i = 0; i < caches.size() && positions > 0; ++i) {
+            kv_cache& c = caches[i];
+            if (c.width() == 0) continue; // a donor's are read
+            key.resize(static_cast<std::size_t>(c.width())), value.resize(key.size());
+            c.make_room_for_past(positions);
+            for (index_t p = 0; p < positions; ++p) {
+                if (!c.holds(p)) continue;
+                made_up_rows{seed}(static_cast<index_t>(i), p, key, value);
+                c.write(p, key, value);
+            }
+        }
+        length = positions;
     }
 
     /// Bytes of all caches.

@@ -86,5 +86,8 @@ struct weights : binding<part::weights, T> {};
 /// Code that reads or changes activations.
 template <is::probe T>
 struct probe : binding<part::probe, T> {};
+/// What runs the loops of kernels and layers.
+template <is::executor T>
+struct executor : binding<part::executor, T> {};
 
 } // namespace loupe::slot

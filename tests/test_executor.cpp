@@ -1,0 +1,139 @@
+// Executors: each computes every index once, throws in the caller what a body threw, refuses loops within loops, and changes no bit of a
+// model. The library's, and one written outside of it. OpenMP's is in test_executor_open_mp.cpp.
+#include "../examples/swaps.hpp"
+#include "executors.hpp"
+
+#include <loupe/lab/lab.hpp>
+
+using namespace loupe;
+
+namespace {
+
+/// Threads that are started for every loop, each for a part of its own. Says how often.
+class fresh_threads {
+    index_t size_;
+
+  public:
+    static inline std::atomic<index_t> loops = 0;
+
+    explicit fresh_threads(index_t threads) : size_(threads) {}
+    index_t size() const { return size_; }
+    void run(index_t count, index_t grain, loop_body body) {
+        ++loops;
+        std::vector<std::thread> others;
+        const index_t ranges = (count + grain - 1) / grain;
+        for (index_t i = 0; i < size_; ++i) {
+            const index_t first = ranges * i / size_ * grain, last = std::min(count, ranges * (i + 1) / size_ * grain);
+            if (first < last) others.emplace_back([=] { body(first, last); });
+        }
+        for (auto& t : others) t.join();
+    }
+};
+
+} // namespace
+
+TEST_CASE("executor: pool", "[executor]") {
+    tests::expect_an_executor<threading::pool>();
+    CHECK(executor(3).size() == 3);
+    CHECK(executor().size() == 1);
+    CHECK(executor(0).size() == std::max<index_t>(1, static_cast<index_t>(std::thread::hardware_concurrency())));
+    CHECK(executor(-1).size() == executor(0).size());
+}
+
+TEST_CASE("executor: serial has one thread, whatever is asked for", "[executor]") {
+    tests::expect_an_executor<threading::serial>();
+    CHECK(executor::of<threading::serial>(8).size() == 1);
+    CHECK(runtime_of<with<nano::e, slot::executor<threading::serial>>>(8).threads.size() == 1);
+    CHECK(runtime_of<nano::e>(3).threads.size() == 3);
+}
+
+TEST_CASE("executor: one's own, from the last range to the first", "[executor][own]") {
+    using swaps::backwards; // what depends on the order of ranges differs
+    static_assert(is::executor<backwards> && !is::executor<executor>);
+    tests::expect_an_executor<backwards>();
+    std::vector<index_t> order;
+    executor::of<backwards>(2).for_ranges(7, 3, [&](index_t first, index_t last) { order.insert(order.end(), {first, last}); });
+    CHECK(order == std::vector<index_t>{6, 7, 3, 6, 0, 3});
+}
+
+TEST_CASE("executor: one's own, with threads", "[executor][own]") {
+    fresh_threads::loops = 0;
+    tests::expect_an_executor<fresh_threads>();
+    CHECK(fresh_threads::loops > 1000); // it was asked
+}
+
+TEST_CASE("executor: the lab runs every model by its own", "[executor][own][lab]") {
+    using own = with<nano::e, slot::executor<fresh_threads>>;
+    const auto text =
+        lab::cut_text(tests::nano_e().text(), "Mara had a red lamp.\n\nIlse had a silver kettle, a green book and a boat.", "text", 64);
+    const auto loops_in = [&](const auto& run) {
+        fresh_threads::loops = 0;
+        run();
+        return fresh_threads::loops.load();
+    };
+    lab::report r;
+    CHECK(loops_in([&] { r = lab::ablate<own, nano::e>(tests::nano_e(), &text, nullptr, 2); }) > 0);
+    CHECK(loops_in([&] { r = lab::ablate<nano::e, own>(tests::nano_e(), &text, nullptr, 2); }) > 0);
+    CHECK(loops_in([&] { r = lab::ablate<nano::e, with<nano::e, slot::rope_full<rope::none>>>(tests::nano_e(), &text, nullptr, 2); }) == 0);
+    r = lab::ablate<nano::e, own>(tests::nano_e(), &text, nullptr, 2);
+    CHECK(r.variants.back().mean_kl.value == 0);
+}
+
+namespace {
+
+/// One bug each.
+struct no_threads {
+    explicit no_threads(index_t) {}
+    static index_t size() { return 0; }
+    static void run(index_t count, index_t, loop_body body) { body(0, count); }
+};
+struct forgets_the_rest {
+    explicit forgets_the_rest(index_t) {}
+    static index_t size() { return 1; }
+    static void run(index_t count, index_t grain, loop_body body) {
+        for (index_t first = 0; first + grain <= count; first += grain) body(first, first + grain);
+    }
+};
+struct overlaps {
+    explicit overlaps(index_t) {}
+    static index_t size() { return 1; }
+    static void run(index_t count, index_t grain, loop_body body) {
+        for (index_t first = 0; first < count; first += grain) body(first, std::min(count, first + grain + 1));
+    }
+};
+struct halves {
+    explicit halves(index_t) {}
+    static index_t size() { return 2; }
+    static void run(index_t count, index_t, loop_body body) {
+        if (count > 1) body(0, count / 2);
+        body(count / 2, count);
+    }
+};
+/// The last range is still at work when run() returns.
+struct does_not_wait {
+    std::thread last{};
+
+    explicit does_not_wait(index_t) {}
+    does_not_wait(const does_not_wait&) = delete;
+    ~does_not_wait() { join(); }
+    static index_t size() { return 2; }
+    void join() {
+        if (last.joinable()) last.join();
+    }
+    void run(index_t count, index_t, loop_body body) {
+        join();
+        last = std::thread([=] { body(0, count); });
+    }
+};
+
+} // namespace
+
+TEST_CASE("executor: bugs are caught", "[executor][check]") {
+    const auto breaks = [](const verdict& v, const std::string& what) { CHECK(v.text() == what); };
+    breaks(check<no_threads>(), "executor no_threads: size is 0, expected at least 1 (1 thread)");
+    breaks(check<forgets_the_rest>(), "executor forgets_the_rest: has not computed index 0 of 1, grain 2 (1 thread)");
+    breaks(check<overlaps>(), "executor overlaps: computes index 1 twice of 2, grain 1 (1 thread)");
+    breaks(check<halves>(), "executor halves: calls the body for [1, 2), which does not begin at a multiple of 2 of 2, grain 2 (1 thread)");
+    CHECK_THAT(check<does_not_wait>().text(), Catch::Matchers::StartsWith("executor does_not_wait: has not computed index 0 of"));
+    CHECK(check<swaps::backwards>().ok());
+}
