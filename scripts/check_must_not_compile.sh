@@ -143,4 +143,4 @@ C
 # Where the longest message of the files that match (or, with -v, do not) gets to its reason.
 longest() { cat build/must_not_compile/must_not_compile/*.lines | grep "$@" | sort -rn | sed -n '1s|^\([0-9]*\) \([^ ]*\) .*/|\1 (\2, |; 1s|$|)|p'; }
 echo "$snippets snippets with their twins, g++ and clang++; the reason stands at the latest on line, of $columns columns:"
-echo "  $(longest -v /compose-), and of compose<> with its 27 parts $(longest /compose-)"
+echo "  $(longest -v /compose-), and of compose<> with its 28 parts $(longest /compose-)"

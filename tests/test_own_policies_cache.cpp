@@ -72,7 +72,7 @@ struct small_cache {
     static constexpr index_t sinks = 2, length = 6;
 };
 
-struct my_floats { // the library's own are read in place, these are decoded
+struct decoded_floats { // the library's own are read in place, these are decoded
     static constexpr std::uint32_t id = 3000;
     static constexpr std::string_view name = "MY_FLOATS";
     static constexpr index_t length = 1, bytes = sizeof(float);
@@ -143,7 +143,7 @@ TEST_CASE("own cache and own pruning", "[own]") {
 }
 
 TEST_CASE("own format of keys and values", "[own]") {
-    CHECK((logits_of<with<nano::e, slot::kv_format<my_floats>>>(nano_e()) == stock_e()));
+    CHECK((logits_of<with<nano::e, slot::kv_format<decoded_floats>>>(nano_e()) == stock_e()));
     CHECK(differs_from_row(stock_e(), logits_of<with<nano::e, slot::kv_format<quarters>>>(nano_e()), 0)); // a query reads its own key
 }
 
