@@ -72,6 +72,10 @@ using other_donor = with<nano::e, slot::kv_sharing<first_of_kind>>;
 using streaming = with<nano::e, slot::kv<kv::sink_window<4, 60>>>;
 // [/kv]
 
+// [kv_format]
+using cache_of_bytes = with<nano::e, slot::kv_format<format::q8_0>>;
+// [/kv_format]
+
 // [prune]
 using half = with<nano::e, slot::prune<prune::received_attention<std::ratio<1, 2>>>>;
 using half_at_random = with<nano::e, slot::prune<prune::random<std::ratio<1, 2>>>>;

@@ -1,9 +1,11 @@
 // Attention behind a long context: by tiles, by spans that threads share, and query by query for those who look, against double. Traps: a
 // maximum that comes late, a span in which a query sees nothing, keys of a ring, what a probe writes must count.
 #include <loupe/core/compat/catch2.hpp>
+#include <loupe/format/formats.hpp>
 #include <loupe/layer/attention.hpp>
 #include <loupe/policy/softcap.hpp>
 
+#include <bit>
 #include <cmath>
 #include <random>
 #include <vector>
@@ -23,7 +25,10 @@ struct long_context {
     rope_table none;
     std::vector<token_id> ids;
 
-    long_context(index_t n, index_t t, index_t D, index_t reach) : length(n), tokens(t), width(D), cache(kv_heads * D, 0, reach), ids(t) {
+    /// With `rounded` a cache of floats holds what one of that format would give back.
+    long_context(index_t n, index_t t, index_t D, index_t reach, const format::info& format = format::info_of<format::f32>(),
+                 bool rounded = false)
+        : length(n), tokens(t), width(D), cache(kv_heads * D, 0, reach, rounded ? format::info_of<format::f32>() : format), ids(t) {
         std::mt19937 random(static_cast<unsigned>(n));
         std::normal_distribution<float> normal(0, 1);
         const auto fill = [&](std::vector<float>& v, index_t count) {
@@ -34,8 +39,14 @@ struct long_context {
         for (index_t p = 0; p < n; ++p) {
             if (p < n - t) cache.make_room(p, 1);
             if (p == n - t) cache.make_room(p, t);
-            std::copy_n(keys.data() + p * kv_heads * D, kv_heads * D, cache.key(p));
-            std::copy_n(values.data() + p * kv_heads * D, kv_heads * D, cache.value(p));
+            const auto held = [&](std::vector<float>& of) {
+                const auto row = std::span(of).subspan(static_cast<std::size_t>(p * kv_heads * D), static_cast<std::size_t>(kv_heads * D));
+                std::vector<std::byte> blocks(static_cast<std::size_t>(format.row_bytes(kv_heads * D)));
+                if (rounded) format.encode_row(row.data(), blocks.data(), kv_heads * D);
+                if (rounded) format.decode_row(blocks.data(), row.data(), kv_heads * D);
+                return row;
+            };
+            cache.write(p, held(keys), held(values));
         }
     }
     context chunk(executor& threads) { return {threads, memory, length - tokens, tokens, ids, {}, none, none, 1e-6F}; }
@@ -85,6 +96,34 @@ struct first_key_only : looks {
     }
 };
 
+/// What `probe` makes of all queries, or what attention with pruning does.
+template <class Mask, bool Prunes = false, class Probe = probe::none>
+std::vector<float> attended(long_context& all, const attention_sizes& sizes, index_t threads, Probe probe = {}) {
+    executor on(threads);
+    auto c = watched_by(probe, all.chunk(on));
+    std::vector<float> out(static_cast<std::size_t>(all.tokens * heads * all.width), NAN);
+    attend<Mask, kv::full, softcap::none, Prunes, Probe>(c, sizes, all.q(), all.cache, {out.data(), all.tokens, heads * all.width});
+    return out;
+}
+
+/// A cache in a format gives the bits of a cache of floats that holds what the format makes of them, to all who read it.
+template <class Mask, class Format>
+void check_format(index_t length, index_t tokens, index_t width, index_t window) {
+    INFO(Format::name << ": " << length << " positions, " << tokens << " queries, width " << width << ", window " << window);
+    const format::info& format = format::info_of<Format>();
+    long_context found(length, tokens, width, Mask::reach({window}), format),
+        expected(length, tokens, width, Mask::reach({window}), format, true), exact(length, tokens, width, Mask::reach({window}));
+    const attention_sizes sizes{0, heads, kv_heads, width, {window}, 0.3F, 0, false};
+    const auto alone = attended<Mask>(found, sizes, 1);
+    CHECK(alone == attended<Mask>(expected, sizes, 1));
+    CHECK(alone != attended<Mask>(exact, sizes, 1));
+    CHECK(alone == attended<Mask>(found, sizes, 16));
+    CHECK(alone == attended<Mask>(found, sizes, 1, looks{}));
+    CHECK((attended<Mask, true>(found, sizes, 1) == attended<Mask, true>(expected, sizes, 1)));
+    CHECK(attended<Mask>(found, sizes, 1, first_key_only{}) == attended<Mask>(expected, sizes, 1, first_key_only{}));
+    CHECK(found.cache.bytes() * format::f32::bytes * Format::length == exact.cache.bytes() * Format::bytes);
+}
+
 template <class Mask>
 void check(index_t length, index_t tokens, index_t width, index_t window) {
     INFO(length << " positions, " << tokens << " queries, width " << width << ", window " << window);
@@ -132,6 +171,52 @@ TEST_CASE("attention: spans of a long context give the bits of one thread, and o
     check<mask::causal>(90, 40, 16, 0);
     check<mask::sliding<>>(2600, 19, 20, 1500);
     check<mask::sliding<>>(2050, 9, 33, 4); // the window crosses a span
+}
+
+TEST_CASE("attention: a cache in a format gives the bits of what it makes of keys and values", "[attention][determinism]") {
+    const auto all = []<class Format>(std::type_identity<Format>) {
+        check_format<mask::causal, Format>(1100, 1, 64, 0);
+        check_format<mask::causal, Format>(90, 40, 32, 0);
+        check_format<mask::sliding<>, Format>(1100, 19, 32, 40); // a ring: rows not in order
+    };
+    all(std::type_identity<format::bf16>{});
+    all(std::type_identity<format::f16>{});
+    all(std::type_identity<format::q8_0>{});
+    check_format<mask::causal, format::f16>(100, 3, 37, 0); // no multiple of a vector
+}
+
+namespace {
+
+/// Bytes of zero are no number in this format.
+struct upside_down {
+    static constexpr std::uint32_t id = 4000;
+    static constexpr std::string_view name = "UPSIDE_DOWN";
+    static constexpr index_t length = 1, bytes = 4;
+    static void decode(const std::byte* block, float* out) noexcept {
+        const auto bits = format::detail::load<std::uint32_t>(block);
+        *out = bits == 0 ? NAN : std::bit_cast<float>(~bits);
+    }
+    static void encode(const float* in, std::byte* block) noexcept { format::detail::store(block, ~std::bit_cast<std::uint32_t>(*in)); }
+};
+
+} // namespace
+
+TEST_CASE("attention: rows of a ring that nobody has written count for nothing, in any format", "[attention]") {
+    constexpr index_t D = 16, window = 4, length = 130;
+    const std::vector<float> row(static_cast<std::size_t>(kv_heads * D), 0.5F), queries(static_cast<std::size_t>(heads * D), 1.0F);
+    kv_cache cache(kv_heads * D, 0, window, format::info_of<upside_down>());
+    for (index_t p = 0; p < length - 1; ++p) cache.make_room(p, 1), cache.write(p, row, row);
+    cache.make_room(length - 1, 60); // the ring grows: most of its rows are empty
+    cache.write(length - 1, row, row);
+    workspace memory;
+    rope_table none;
+    executor one(1);
+    const std::vector<token_id> ids(1);
+    context c{one, memory, length - 1, 1, ids, {}, none, none, 1e-6F};
+    std::vector<float> out(queries.size());
+    attend<mask::sliding<>, kv::full, softcap::none, false, probe::none>(c, {0, heads, kv_heads, D, {window}, 1, 0, false},
+                                                                         {queries.data(), 1, heads * D}, cache, {out.data(), 1, heads * D});
+    CHECK(out == std::vector<float>(out.size(), 0.5F)); // a mean of equal values
 }
 
 TEST_CASE("attention: a query that sees nothing gives zeros", "[attention]") {

@@ -104,27 +104,28 @@ struct my_attention {
         cache.make_room(c.position, x.rows);
         for (index_t t = 0; t < x.rows; ++t) {
             rope.rotate(q[t], t), rope.rotate(k[t], t);
-            std::copy_n(k[t].data(), k.width, cache.key(c.position + t));
-            std::copy_n(v[t].data(), v.width, cache.value(c.position + t));
+            cache.write(c.position + t, k[t], v[t]);
         }
         for (index_t t = 0; t < x.rows; ++t) {
             const index_t query = c.position + t, first = std::max<index_t>(0, query - 3);
             for (index_t h = 0; h < sizes.heads; ++h) {
                 const index_t head = (Bug == first_key_head_only ? 0 : h / group) * D;
-                const auto row = [&](index_t key) { return (Bug == ignores_ring ? key % 4 : cache.row(key)) * cache.width() + head; };
+                const auto row = [&](index_t key) { return Bug == ignores_ring ? key % 4 : cache.row(key); };
+                std::vector<float> held(static_cast<std::size_t>(D));
                 float largest = -INFINITY, sum = 0;
                 std::array<float, 4> score{};
                 for (index_t key = first; key <= query; ++key) {
+                    cache.keys(head).read(row(key), held);
                     float s = 0;
-                    for (index_t i = 0; i < D; ++i) s += q[t][h * D + i] * cache.keys()[row(key) + i];
+                    for (index_t i = 0; i < D; ++i) s += q[t][h * D + i] * held[i];
                     score[key - first] = s;
                     largest = std::max(largest, s);
                 }
                 for (index_t key = first; key <= query; ++key) sum += score[key - first] = std::exp(score[key - first] - largest);
-                for (index_t i = 0; i < D; ++i) {
-                    float y = 0;
-                    for (index_t key = first; key <= query; ++key) y += score[key - first] / sum * cache.values()[row(key) + i];
-                    mix[t][h * D + i] = y;
+                for (index_t i = 0; i < D; ++i) mix[t][h * D + i] = 0;
+                for (index_t key = first; key <= query; ++key) {
+                    cache.values(head).read(row(key), held);
+                    for (index_t i = 0; i < D; ++i) mix[t][h * D + i] += score[key - first] / sum * held[i];
                 }
             }
         }

@@ -7,6 +7,7 @@
 #include <loupe/model/check.hpp>
 #include <loupe/model/nano.hpp>
 
+#include <cstring>
 #include <limits>
 
 using namespace loupe;
@@ -50,6 +51,13 @@ struct less_than_nothing {
 };
 struct minus_a_sink {
     static constexpr index_t sinks = -1, length = 4;
+};
+struct long_blocks {
+    static constexpr std::uint32_t id = 3000;
+    static constexpr std::string_view name = "LONG";
+    static constexpr index_t length = 128, bytes = 512;
+    static void decode(const std::byte* block, float* out) noexcept { std::memcpy(out, block, bytes); }
+    static void encode(const float* in, std::byte* block) noexcept { std::memcpy(block, in, bytes); }
 };
 struct no_expert {
     static constexpr index_t count(index_t) { return 0; }
@@ -103,6 +111,8 @@ TEST_CASE("parts: what would read or write where nothing is, is refused", "[comp
     CHECK(refusal<with<base, slot::mask_full<backwards>>>(e) == "mask_full reaches back -1 positions, expected 0 (no bound) or more");
     CHECK(refusal<with<base, slot::kv<less_than_nothing>>>(e) == "its cache keeps 0 first and -4 last positions, expected 0 or more");
     CHECK(refusal<with<base, slot::kv<minus_a_sink>>>(e) == "its cache keeps -1 first and 4 last positions, expected 0 or more");
+    CHECK(refusal<with<base, slot::kv_format<long_blocks>>>(e) ==
+          "block 0 has heads of width 64, expected a multiple of 128, since it holds keys and values in blocks of LONG");
     CHECK(refusal<with<base_a, slot::experts_used<no_expert>>>(a) == "it uses 0 experts, expected 1 to 16");
     CHECK(refusal<with<base_a, slot::experts_used<experts_used::exactly<17>>>>(a) == "it uses 17 experts, expected 1 to 16");
     CHECK(refusal<with<base, slot::prune<half_kept>>>(e).empty());

@@ -173,18 +173,19 @@ TEST_CASE("composition: a model's type is short, and nobody writes another for t
     static_assert(!is::model<composition<>> && !is::model<composition<slot::rope_full<rope::none>>>);                         // no sizes
     static_assert(!is::model<composition<slot::sizes<nano::e_card>, slot::kv<kv::full>>>);                                    // usual
     static_assert(!is::model<composition<slot::sizes<nano::e_card>, slot::v_norm<norm::none>, slot::rope_full<rope::none>>>); // order
-    static_assert(std::same_as<
-                  gemma4::b12,
-                  compose<slot::sizes<gemma4::b12_card>, slot::executor<threading::pool>, slot::probe<probe::none>,
-                          slot::weights<weights::as_stored>, slot::final_softcap<softcap::stored>, slot::layer_scalar<layer_scalar::stored>,
-                          slot::post_norms<norm::rms>, slot::dense_branch<dense_branch::on>, slot::experts_used<experts_used::stored>,
-                          slot::router<router::softmax_top_k>, slot::feed_forward<feed_forward::gated>,
-                          slot::activation<activation::gelu_tanh>, slot::prune<prune::none>, slot::kv<kv::full>,
-                          slot::kv_sharing<kv_sharing::last_of_kind>, slot::value_full<value::key>, slot::v_norm<norm::rms_without_gain>,
-                          slot::k_norm<norm::rms>, slot::q_norm<norm::rms>, slot::attention_softcap<softcap::none>,
-                          slot::score_scale<scale::stored>, slot::image_mask<image_mask::within_image>, slot::mask_full<mask::causal>,
-                          slot::mask_sliding<mask::sliding<>>, slot::rope_full<rope::proportional<>>, slot::rope_sliding<rope::standard>,
-                          slot::per_layer_input<per_layer_input::off>, slot::embedding_scale<scale::sqrt_width>>>);
+    static_assert(
+        std::same_as<
+            gemma4::b12,
+            compose<slot::sizes<gemma4::b12_card>, slot::executor<threading::pool>, slot::probe<probe::none>,
+                    slot::weights<weights::as_stored>, slot::final_softcap<softcap::stored>, slot::layer_scalar<layer_scalar::stored>,
+                    slot::post_norms<norm::rms>, slot::dense_branch<dense_branch::on>, slot::experts_used<experts_used::stored>,
+                    slot::router<router::softmax_top_k>, slot::feed_forward<feed_forward::gated>, slot::activation<activation::gelu_tanh>,
+                    slot::prune<prune::none>, slot::kv_format<format::f32>, slot::kv<kv::full>, slot::kv_sharing<kv_sharing::last_of_kind>,
+                    slot::value_full<value::key>, slot::v_norm<norm::rms_without_gain>, slot::k_norm<norm::rms>, slot::q_norm<norm::rms>,
+                    slot::attention_softcap<softcap::none>, slot::score_scale<scale::stored>, slot::image_mask<image_mask::within_image>,
+                    slot::mask_full<mask::causal>, slot::mask_sliding<mask::sliding<>>, slot::rope_full<rope::proportional<>>,
+                    slot::rope_sliding<rope::standard>, slot::per_layer_input<per_layer_input::off>,
+                    slot::embedding_scale<scale::sqrt_width>>>);
     SUCCEED();
 }
 
@@ -280,6 +281,17 @@ TEST_CASE("composition: a format's blocks must divide every width", "[compositio
     SUCCEED();
 }
 
+TEST_CASE("composition: blocks of keys and values must divide every head", "[composition]") {
+    using namespace rule;
+    using wide = slot::kv_format<wide_blocks>;
+    static_assert(std::same_as<detail::problem_with<gemma4::e2b, wide>, all_hold>);
+    static_assert(std::same_as<detail::problem_with<nano::e, wide>, kv_format_block_does_not_divide_head_width<256, 64>>);
+    static_assert(std::same_as<detail::problem_with<gemma4::e2b, slot::sizes<e2b_but<&card::head_width_full, 128>>, wide>,
+                               kv_format_block_does_not_divide_head_width<256, 128>>);
+    static_assert(can_exchange<nano::e, slot::kv_format<format::q8_0>> && !can_exchange<nano::e, wide>);
+    SUCCEED();
+}
+
 TEST_CASE("composition: a model that breaks a rule is no model", "[composition]") {
     static_assert(!can_exchange<gemma4::e2b, slot::sizes<e2b_but<&card::window, 0>>>);
     static_assert(!can_exchange<gemma4::e2b, slot::sizes<e2b_but<&card::head_width_full, 511>>>);
@@ -301,8 +313,8 @@ TEST_CASE("composition: models that differ in numbers share one stack", "[compos
         shares(type_list<slot::rope_full<rope::none>, slot::rope_full<rope::partial<>>, slot::rope_sliding<rope::none>,
                          slot::score_scale<scale::one>, slot::embedding_scale<scale::one>, slot::layer_scalar<layer_scalar::one>,
                          slot::kv_sharing<kv_sharing::none>, slot::weights<weights::requantized<format::q8_0>>, slot::sizes<sizes_of_file>,
-                         slot::image_mask<image_mask::within_image>, slot::feed_forward<feed_forward::gated>, slot::router<router::sigmoid>,
-                         slot::executor<threading::serial>>{}));
+                         slot::kv_format<format::bf16>, slot::kv_format<format::q8_0>, slot::image_mask<image_mask::within_image>,
+                         slot::feed_forward<feed_forward::gated>, slot::router<router::sigmoid>, slot::executor<threading::serial>>{}));
     static_assert(std::same_as<stack_of<gemma4::e2b>, stack_of<nano::e>> && std::same_as<stack_of<gemma4::e2b>, stack_of<gemma4::e4b>>);
     const auto differs = []<class... B>(type_list<B...>) { return (!std::same_as<stack_of<base>, stack_of<with<base, B>>> && ...); };
     static_assert(differs(type_list<slot::mask_full<mask::sliding<>>, slot::kv<kv::window<3>>, slot::activation<activation::silu>,

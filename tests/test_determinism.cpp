@@ -49,6 +49,13 @@ TEST_CASE("determinism: nano-e and the reduced E2B and E4B, as floats and quanti
     expect(hold<base>(tests::data("gemma4-e4b"), tests::data("gemma4-e4b/ids.npy")));
 }
 
+TEST_CASE("determinism: keys and values in a format", "[determinism][check]") {
+    const auto ids = tests::data("reference/nano-e/short_ids.npy");
+    const auto expect = [](const verdict& v) { CHECK(v.text() == "model: holds (7 rules)"); };
+    expect(hold<with<nano::e, slot::kv_format<format::f16>>>(tests::example("models/nano-e"), ids));
+    expect(hold<with<nano::e, slot::kv_format<format::q8_0>>>(tests::example("models/nano-e"), ids));
+}
+
 TEST_CASE("determinism: nano-a and the reduced 26B-A4B", "[determinism][check]") {
     const auto expect = [](const verdict& v) { CHECK(v.text() == "model: holds (7 rules)"); };
     expect(hold<nano::a>(tests::example("models/nano-a"), tests::data("reference/nano-a/short_ids.npy")));

@@ -6,6 +6,7 @@
 #include <loupe/io/npy.hpp>
 
 #include <bit>
+#include <cmath>
 #include <cstring>
 #include <string>
 #include <vector>
@@ -275,4 +276,25 @@ TEST_CASE("formats are found by id and by name in any case; removed and unsuppor
     STATIC_REQUIRE(is::encodable_format<format::q8_0>);
     STATIC_REQUIRE(!is::encodable_format<format::q4_k>);
     STATIC_REQUIRE(!is::weight_format<int>);
+}
+
+TEST_CASE("rows of any length are encoded as their values are", "[format]") {
+    std::vector<float> values;
+    for (const float magnitude : {0.0F, 1e-45F, 1e-8F, 6.1e-5F, 0.1F, 1.0F, 65503.9F, 65520.0F, 1e30F, INFINITY, NAN})
+        values.push_back(magnitude), values.push_back(-magnitude);
+    for (int i = 0; i < 41; ++i) values.push_back(std::ldexp(1.0F + static_cast<float>(i) * 0x1p-11F, i - 20)); // halfway, for F16
+    const auto check = [&]<class F>(std::type_identity<F>) {
+        for (std::size_t n = 0; n <= values.size(); ++n) {
+            std::vector<std::byte> row(n * F::bytes), one(F::bytes);
+            format::info_of<F>().encode_row(values.data(), row.data(), static_cast<index_t>(n));
+            for (std::size_t i = 0; i < n; ++i) {
+                F::encode(&values[i], one.data());
+                if (!std::equal(one.begin(), one.end(), row.begin() + static_cast<std::ptrdiff_t>(i * F::bytes))) FAIL(values[i]);
+            }
+        }
+    };
+    check(std::type_identity<format::f32>{});
+    check(std::type_identity<format::f16>{});
+    check(std::type_identity<format::bf16>{});
+    SUCCEED();
 }

@@ -7,6 +7,7 @@
 #include <loupe/model/decoder.hpp>
 #include <loupe/model/nano.hpp>
 
+#include <cstring>
 #include <numeric>
 
 using namespace loupe;
@@ -71,6 +72,25 @@ struct small_cache {
     static constexpr index_t sinks = 2, length = 6;
 };
 
+struct decoded_floats { // the library's own are read in place, these are decoded
+    static constexpr std::uint32_t id = 3000;
+    static constexpr std::string_view name = "MY_FLOATS";
+    static constexpr index_t length = 1, bytes = sizeof(float);
+    static void decode(const std::byte* block, float* out) noexcept { std::memcpy(out, block, sizeof *out); }
+    static void encode(const float* in, std::byte* block) noexcept { std::memcpy(block, in, sizeof *in); }
+};
+struct quarters { // whole multiples of 1/4, pairs of them in a block
+    static constexpr std::uint32_t id = 3001;
+    static constexpr std::string_view name = "QUARTERS";
+    static constexpr index_t length = 2, bytes = 2;
+    static void decode(const std::byte* block, float* out) noexcept {
+        for (int i = 0; i < 2; ++i) out[i] = static_cast<float>(std::to_integer<int>(block[i]) - 128) / 4;
+    }
+    static void encode(const float* in, std::byte* block) noexcept {
+        for (int i = 0; i < 2; ++i) block[i] = static_cast<std::byte>(std::clamp(std::lround(in[i] * 4) + 128L, 0L, 255L));
+    }
+};
+
 /// Counts as pruning, but has room for every token.
 struct roomy {
     static constexpr bool enabled = true;
@@ -120,6 +140,11 @@ TEST_CASE("own cache and own pruning", "[own]") {
     const auto pruned = logits_of<with<nano::e, slot::prune<newest_third>>>(nano_e());
     // budgets of 1, 1, 2 tokens and so on: already query 1 sees itself alone
     CHECK(differs_from_row(stock_e(), pruned, 1));
+}
+
+TEST_CASE("own format of keys and values", "[own]") {
+    CHECK((logits_of<with<nano::e, slot::kv_format<decoded_floats>>>(nano_e()) == stock_e()));
+    CHECK(differs_from_row(stock_e(), logits_of<with<nano::e, slot::kv_format<quarters>>>(nano_e()), 0)); // a query reads its own key
 }
 
 TEST_CASE("own source of values", "[own]") {

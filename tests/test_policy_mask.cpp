@@ -152,12 +152,16 @@ TEST_CASE("kv: the ring still holds every key that a query may see", "[policy]")
                 index_t length = 0;
                 const auto read = [&](index_t n) {
                     cache.make_room(length, n);
-                    for (index_t p = length; p < length + n; ++p)
-                        *cache.key(p) = static_cast<float>(p), *cache.value(p) = -static_cast<float>(p);
+                    for (index_t p = length; p < length + n; ++p) {
+                        const float key = static_cast<float>(p), value = -key;
+                        cache.write(p, {&key, 1}, {&value, 1});
+                    }
                     for (index_t q = length; q < length + n; ++q) {
                         for (index_t k = 0; k <= q; ++k) {
                             if (k >= sinks && k <= q - reach) continue;
-                            if (*cache.key(k) != static_cast<float>(k) || *cache.value(k) != -static_cast<float>(k)) {
+                            float key = 0, value = 0;
+                            cache.keys(0).read(cache.row(k), {&key, 1}), cache.values(0).read(cache.row(k), {&value, 1});
+                            if (key != static_cast<float>(k) || value != -key) {
                                 FAIL("sinks " << sinks << ", reach " << reach << ", chunk " << chunk << ": query " << q << " has lost key "
                                               << k);
                             }

@@ -24,10 +24,8 @@ std::vector<float> random_values(index_t count, float scale, unsigned seed) {
     return values;
 }
 
-/// Values that leave a row of `width` normal values at their size.
-weight_matrix random_matrix(index_t rows, index_t width, unsigned seed) {
-    const auto owner =
-        std::make_shared<const std::vector<float>>(random_values(rows * width, 1 / std::sqrt(static_cast<float>(width)), seed));
+weight_matrix matrix_of(index_t rows, index_t width, std::vector<float> values) {
+    const auto owner = std::make_shared<const std::vector<float>>(std::move(values));
     weight_matrix m;
     m.format = &format::info_of<format::f32>();
     m.data = reinterpret_cast<const std::byte*>(owner->data());
@@ -35,6 +33,10 @@ weight_matrix random_matrix(index_t rows, index_t width, unsigned seed) {
     m.width = width;
     m.owner = owner;
     return m;
+}
+/// Values that leave a row of `width` normal values at their size.
+weight_matrix random_matrix(index_t rows, index_t width, unsigned seed) {
+    return matrix_of(rows, width, random_values(rows * width, 1 / std::sqrt(static_cast<float>(width)), seed));
 }
 
 template <class T>
@@ -119,7 +121,61 @@ void check_attention(index_t heads, index_t kv_heads, index_t D, index_t window)
                 4 + static_cast<double>(cap));
 }
 
+/// Small whole numbers: what is summed of them is exact.
+std::vector<float> whole_values(index_t count, unsigned seed) {
+    std::mt19937 random(seed);
+    std::vector<float> values(static_cast<std::size_t>(count));
+    for (float& v : values) v = static_cast<float>(static_cast<int>(random() % 9) - 4);
+    return values;
+}
+weight_matrix whole_matrix(index_t rows, index_t width, unsigned seed) { return matrix_of(rows, width, whole_values(rows * width, seed)); }
+
+/// Keys and values without norm and rope, from whole numbers: float and double round the same ones. They reach hundreds, so that every
+/// format but F32 changes some.
+template <class Format>
+void check_cached_attention() {
+    INFO(Format::name);
+    using sliding = mask::sliding<>;
+    const index_t heads = 4, kv_heads = 2, D = 64, width = 37, tokens = 29, earlier = 14, window = 9;
+    attention_weights w{whole_matrix(heads * D, width, 1),
+                        whole_matrix(kv_heads * D, width, 2),
+                        whole_matrix(kv_heads * D, width, 3),
+                        random_matrix(width, heads * D, 4),
+                        {},
+                        {}};
+    const auto x = whole_values(tokens * width, 7);
+    const float scale = 1e-4F; // scores of a few units
+    const attention_layer<sliding, kv::full, norm::none, norm::none, norm::none, softcap::none, false, true, false, probe::none> layer{
+        &w, {0, heads, kv_heads, D, {window}, scale, 0, false}};
+    kv_cache cache(kv_heads * D, 0, window, format::info_of<Format>());
+    auto table = rope_table::of<rope::none>({D, 10000, 1, 1});
+    std::vector<float> out(x.size());
+    for (const auto& [first, count] : {std::pair{index_t{0}, earlier}, std::pair{earlier, tokens - earlier}}) {
+        chunk one(first, count);
+        table.fill(first, count);
+        layer(one.c, table, {x.data() + first * width, count, width}, cache, {out.data() + first * width, count, width});
+    }
+    const auto in = [&]<class F, class T>(std::type_identity<F>, std::type_identity<T>) {
+        const auto rows = as_matrix<T>(x, width);
+        const ref::key_values<T> past{ref::cached<F>(ref::linear(rows, w.k)), ref::cached<F>(ref::linear(rows, w.v))};
+        const auto sees = [&](index_t query, index_t key) { return sliding::sees(query, key, {window}); };
+        const auto q = ref::linear(rows, w.q);
+        return ref::linear(ref::attend<softcap::none, T>(q, past, {heads, kv_heads, D}, 0, T(scale), T(0), sees).mix, w.o);
+    };
+    using format = std::type_identity<Format>;
+    const auto exact = in(format{}, std::type_identity<double>{});
+    check_error({out.data(), tokens, width}, in(format{}, std::type_identity<float>{}), exact, 4 + 20); // scores below 20
+    const auto floats = in(std::type_identity<loupe::format::f32>{}, std::type_identity<double>{});
+    CHECK((exact == floats) == std::same_as<Format, loupe::format::f32>);
+}
+
 } // namespace
+
+TEST_CASE("attention: keys and values in a format", "[ref]") {
+    check_cached_attention<format::f32>();
+    check_cached_attention<format::bf16>();
+    check_cached_attention<format::q8_0>();
+}
 
 TEST_CASE("rms_norm: rows of any length, negative gains, values near zero", "[ref]") {
     for (const index_t width : {1, 2, 15, 16, 17, 33, 64, 127, 1536}) {

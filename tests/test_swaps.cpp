@@ -20,6 +20,7 @@ TEST_CASE("swaps of the docs", "[docs]") {
     static_assert(differs_only_in<e, swaps::value_is_key, part::value_full>);
     static_assert(differs_only_in<e, swaps::other_donor, part::kv_sharing>);
     static_assert(differs_only_in<e, swaps::streaming, part::kv>);
+    static_assert(differs_only_in<e, swaps::cache_of_bytes, part::kv_format>);
     static_assert(differs_only_in<e, swaps::half, part::prune> && differs_only_in<e, swaps::half_at_random, part::prune>);
     static_assert(differs_only_in<e, swaps::silu, part::activation>);
     static_assert(differs_only_in<a, swaps::two_experts, part::experts_used> && differs_only_in<a, swaps::any_experts, part::router>);

@@ -105,7 +105,8 @@ inline void in_blocks(const operands& o, index_t t, index_t count) {
             const index_t seen = std::clamp<index_t>(o.seen(t + r) - first, 0, 64);
             visible.push_back(seen == 64 ? ~std::uint64_t{0} : (std::uint64_t{1} << seen) - 1);
         }
-        sums.add<loupe::softcap::none>(q, o.k.data, o.v.data, o.k.stride, {keys, static_cast<std::size_t>(n)}, visible, o.scale, 0.0F);
+        sums.add<loupe::softcap::none>(q, cached_rows::of(o.k), cached_rows::of(o.v), {keys, static_cast<std::size_t>(n)}, visible, o.scale,
+                                       0.0F);
     }
     for (index_t r = 0; r < count; ++r) sums.finish(r, o.y[t + r]);
 }

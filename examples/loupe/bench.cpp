@@ -86,11 +86,15 @@ void bench(const bench_options& o) {
         }
     }
     if (tests.empty()) throw error("expected a prompt or a number of tokens to generate above 0, found none");
+    const format::info& kv_format = *format::find(o.kv);
     const char* arithmetic_name = o.floats ? "float" : "int8";
     auto results = nlohmann::ordered_json::array();
-    if (!o.json) fmt::print("{}, products: {}\n{}\n", family.name_of(file.sizes), arithmetic_name, lab::machine_text());
+    if (!o.json) {
+        fmt::print("{}, products: {}, keys and values: {}\n{}\n", family.name_of(file.sizes), arithmetic_name, kv_format.name,
+                   lab::machine_text());
+    }
     for (bench_test& test : tests) {
-        const auto model = family.open(file, test.threads, false);
+        const auto model = family.open(file, {.threads = test.threads, .kv_format = &kv_format});
         const auto once = [&] { return run(*model, test, file.sizes.vocabulary, o.made_up_depth); };
         static_cast<void>(once()); // memory is touched, clocks rise
         for (index_t r = 0; r < o.repetitions; ++r) test.seconds.push_back(once());
@@ -102,6 +106,8 @@ void bench(const bench_options& o) {
                                {"model_filename", o.model},
                                {"model_type", family.name_of(file.sizes)},
                                {"arithmetic", arithmetic_name},
+                               {"type_k", o.kv},
+                               {"type_v", o.kv},
                                {"n_threads", test.threads},
                                {"n_prompt", test.n_prompt},
                                {"n_gen", test.n_gen},

@@ -24,6 +24,7 @@ struct generate_options {
     index_t top_k = 64;
     std::uint64_t seed = 0;
     index_t threads = 0;
+    std::string kv = "f32";
     bool int8 = false;
 };
 struct score_options {
@@ -43,6 +44,7 @@ struct bench_options {
     std::string model;
     std::vector<index_t> prompt{512}, generation{128}, depth{0}, threads{0};
     index_t repetitions = 5;
+    std::string kv = "f32";
     bool json = false, floats = false, made_up_depth = false;
 };
 struct make_options {

@@ -40,10 +40,16 @@ class engine {
     virtual const std::vector<std::vector<float>>& recorded() const = 0;
 };
 
+struct engine_options {
+    index_t threads = 0;
+    bool records = false; ///< keeps what engine::recorded gives
+    const loupe::format::info* kv_format = &loupe::format::info_of<loupe::format::f32>();
+};
+
 struct family {
     std::string name;              ///< "gemma4, per-layer inputs (E2B, E4B)"
     std::vector<variant> variants; ///< the first is stock
-    std::function<std::unique_ptr<engine>(const loupe::io::checkpoint&, index_t threads, bool records)> open;
+    std::function<std::unique_ptr<engine>(const loupe::io::checkpoint&, const engine_options&)> open;
     /// Name of the stock variant with just these sizes; the family's own if there is none.
     std::function<std::string(const loupe::dimensions&)> name_of;
     /// Tree of parts; as JSON on request.

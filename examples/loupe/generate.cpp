@@ -77,7 +77,7 @@ void generate(const generate_options& o) {
         prompt.insert(prompt.end(), ids.begin() + (!ids.empty() && ids.front() == tokens.bos() ? 1 : 0), ids.end());
     }
     note_context(file.sizes, static_cast<index_t>(prompt.size()) + o.count);
-    const auto model = family_of(file.sizes, file.path).open(file, o.threads, false);
+    const auto model = family_of(file.sizes, file.path).open(file, {.threads = o.threads, .kv_format = format::find(o.kv)});
     aligned_vector<float> row(static_cast<std::size_t>(file.sizes.vocabulary));
     const auto last_logits = [&](std::span<const token_id> ids) {
         index_t done = 0;

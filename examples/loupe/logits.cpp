@@ -65,7 +65,7 @@ void logits(const logits_options& o) {
     const index_t tokens = static_cast<index_t>(ids.size()), vocabulary = file.sizes.vocabulary, width = file.sizes.width;
     check_ids(ids, vocabulary);
     note_context(file.sizes, tokens);
-    const auto model = family_of(file.sizes, file.path).open(file, o.threads, true);
+    const auto model = family_of(file.sizes, file.path).open(file, {.threads = o.threads, .records = true});
     io::npy_writer out(o.out, {tokens, vocabulary});
     const auto layers = static_cast<std::size_t>(file.sizes.blocks()) + 1;
     std::vector<std::vector<float>> streams(layers);

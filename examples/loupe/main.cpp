@@ -42,6 +42,12 @@ void add_threads(CLI::App* c, loupe::index_t& threads) {
     c->add_option("--threads", threads, "number of threads; 0: one for each processor")->check(CLI::Range(0, 1024))->capture_default_str();
 }
 
+void add_kv(CLI::App* c, std::string& format) {
+    c->add_option("--kv", format, "format of the keys and values in the cache: f32, f16, bf16, q8_0")
+        ->check(CLI::IsMember({"f32", "f16", "bf16", "q8_0"}))
+        ->capture_default_str();
+}
+
 int report(const char* what, int code) {
     std::fprintf(stderr, "loupe: %s\n", what);
     return code;
@@ -91,6 +97,7 @@ int run(int argc, char** argv) {
     c->add_flag("!--no-stop", generate.stop, "go on after an end-of-generation token");
     c->add_flag("--int8", generate.int8, "products of 8-bit integers: several times as fast, activations are rounded");
     c->add_flag("--json", generate.json, "prompt_ids, ids and text as JSON");
+    add_kv(c, generate.kv);
     add_threads(c, generate.threads);
     c->callback([&] { program::generate(generate); });
 
@@ -160,6 +167,7 @@ int run(int argc, char** argv) {
     c->add_flag("--made-up-depth", bench.made_up_depth,
                 "do not read the tokens of --n-depth, but fill the caches with random keys and values: attention takes as long over these, "
                 "and 262143 of them take seconds where reading takes hours");
+    add_kv(c, bench.kv);
     c->add_flag("--float", bench.floats, "products in float, as `loupe ablate` has them; without it in 8-bit integers");
     c->add_flag("--json", bench.json, "as JSON, with llama-bench's names of fields");
     c->callback([&] { program::bench(bench); });

@@ -9,6 +9,7 @@
 #include <loupe/model/gemma4.hpp>
 #include <loupe/policy/packed_weights.hpp>
 
+#include <algorithm>
 #include <ratio>
 
 // Compiled once, in files.cpp: the kernels are the same for all families.
@@ -60,9 +61,11 @@ class stack_engine final : public engine {
 };
 
 template <is::model M>
-std::unique_ptr<engine> make_engine(const io::checkpoint& file, index_t threads) {
-    return std::make_unique<stack_engine<stack_of<M>>>(std::make_unique<const decoder<M>>(file.sizes, file.weights),
-                                                       executor_of<M>(threads));
+std::unique_ptr<engine> make_engine(const io::checkpoint& file, const engine_options& o) {
+    composition_numbers numbers = numbers_of<M>;
+    numbers.kv_format = o.kv_format;
+    auto model = std::make_unique<const stack_of<M>>(make_plan(numbers, file.sizes, file.weights));
+    return std::make_unique<stack_engine<stack_of<M>>>(std::move(model), executor_of<M>(o.threads));
 }
 
 inline bool always(const dimensions&) { return true; }
@@ -95,6 +98,11 @@ void add_common(std::vector<variant>& list) {
     add<Base, with<Base, slot::kv<kv::sink_window<4, 60>>>>(list, "kv-sinks-4-window-60",
                                                             "full blocks see the first 4 and the last 60 positions", has_full);
     add<Base, with<Base, slot::kv<kv::window<64>>>>(list, "kv-window-64", "full blocks see the last 64 positions", has_full);
+    add<Base, with<Base, slot::kv_format<format::bf16>>>(list, "kv-bf16", "keys and values rounded to BF16");
+    add<Base, with<Base, slot::kv_format<format::f16>>>(list, "kv-f16", "keys and values rounded to F16");
+    add<Base, with<Base, slot::kv_format<format::q8_0>>>(list, "kv-q8_0", "keys and values rounded to Q8_0", [](const dimensions& d) {
+        return std::all_of(d.block.begin(), d.block.end(), [](const auto& b) { return b.head_width % format::q8_0::length == 0; });
+    });
     add<Base, with<Base, slot::activation<activation::silu>>>(list, "activation-silu", "feed-forward: silu in place of gelu");
     add<Base, with<Base, slot::activation<activation::relu2>>>(list, "activation-relu2", "feed-forward: squared relu in place of gelu");
     add<Base, with<Base, slot::score_scale<scale::times<std::ratio<1, 2>>>>>(list, "score-scale-half", "attention scores times 0.5");
@@ -137,8 +145,8 @@ family make_family(std::string name, std::vector<variant> ablations) {
     f.name = std::move(name);
     add<Base, Base>(f.variants, "stock", "as trained");
     f.variants.insert(f.variants.end(), ablations.begin(), ablations.end());
-    f.open = [](const io::checkpoint& file, index_t threads, bool records) -> std::unique_ptr<engine> {
-        return records ? make_engine<with<Base, slot::probe<layer_recorder>>>(file, threads) : make_engine<Base>(file, threads);
+    f.open = [](const io::checkpoint& file, const engine_options& o) -> std::unique_ptr<engine> {
+        return o.records ? make_engine<with<Base, slot::probe<layer_recorder>>>(file, o) : make_engine<Base>(file, o);
     };
     f.name_of = [name = f.name](const dimensions& d) {
         std::string found = name;

@@ -65,6 +65,8 @@ using format_1 =
     with<nano::a, slot::weights<weights::requantized<blocks<32>>>>; // 32 -> 64, says: format_block_does_not_divide_width<64, 96>
 using format_2 = with<nano::e, slot::weights<weights::requantized<blocks<32>>>>; // 32 -> 256, says: does_not_divide_width<256, 32>
 
+using format_3 = with<nano::e, slot::kv_format<blocks<64>>>; // 64 -> 128, says: kv_format_block_does_not_divide_head_width<128, 64>
+
 // Numbers of policies.
 using count = experts_used::exactly<2>;                          // 2 -> 0, says: positive
 using cache_1 = kv::window<8>;                                   // 8 -> 0, says: positive

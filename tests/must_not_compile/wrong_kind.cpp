@@ -19,6 +19,7 @@ using v_norm = with<nano::a, slot::router<router::none>>;                       
 using value_full = with<nano::e, slot::dense_branch<dense_branch::off>>;                  // dense_branch -> value_full, says: from_key
 using kv_sharing_ = with<nano::e, slot::kv<kv::window<8>>>;                               // kv -> kv_sharing, says: donor
 using kv_ = with<nano::e, slot::kv_sharing<kv_sharing::none>>;                            // kv_sharing -> kv, says: sinks
+using kv_format_ = with<nano::e, slot::kv<kv::window<8>>>;                                // kv -> kv_format, says: T::id
 using prune_ = with<nano::e, slot::dense_branch<dense_branch::off>>;                      // dense_branch -> prune, says: recent
 using activation_ = with<nano::e, slot::attention_softcap<softcap::fixed<9>>>;            // attention_softcap -> activation, says: apply
 using feed_forward_ = with<nano::e, slot::activation<activation::silu>>;                  // activation -> feed_forward, says: has_experts

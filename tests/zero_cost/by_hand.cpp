@@ -59,6 +59,7 @@ struct attend_tiles {
         }
         visible.resize(queries.size());
         sums.start(count * group, D);
+        const auto head_keys = cache.keys(g * D), head_values = cache.values(g * D);
         for (index_t block = first / kernel::key_block * kernel::key_block; block < end; block += kernel::key_block) {
             const index_t keys = std::min(kernel::key_block, end - block);
             std::uint64_t any = 0;
@@ -72,8 +73,8 @@ struct attend_tiles {
             if (any == 0) continue;
             std::array<index_t, kernel::key_block> rows;
             for (index_t j = 0; j < keys; ++j) rows[static_cast<std::size_t>(j)] = cache.row(block + j);
-            sums.template add<softcap::none>(queries, cache.keys() + g * D, cache.values() + g * D, cache.width(),
-                                             std::span(rows).first(static_cast<std::size_t>(keys)), visible, sizes.score_scale, sizes.cap);
+            sums.template add<softcap::none>(queries, head_keys, head_values, std::span(rows).first(static_cast<std::size_t>(keys)),
+                                             visible, sizes.score_scale, sizes.cap);
         }
     }
 
@@ -180,10 +181,7 @@ struct attention_layer {
                 }
             });
             cache.make_room(c.position, c.tokens);
-            for (index_t t = 0; t < c.tokens; ++t) {
-                std::copy_n(k[t].data(), kv_width, cache.key(c.position + t));
-                std::copy_n(v[t].data(), kv_width, cache.value(c.position + t));
-            }
+            for (index_t t = 0; t < c.tokens; ++t) cache.write(c.position + t, k[t], v[t]);
         }
         const auto mix = c.memory.mix.take(c.tokens, q_width);
         attend<Mask>(c, sizes, q, cache, mix);

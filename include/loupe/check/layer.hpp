@@ -401,13 +401,15 @@ struct attention_on_trial {
         // The donor's keys and values, for all positions that the trials reach.
         constexpr index_t positions = 40;
         cache.make_room(0, positions);
+        std::vector<float> key(static_cast<std::size_t>(cache.width())), value(key.size());
         for (index_t p = 0; p < positions; ++p) {
             for (index_t g = 0; g < s.kv_heads; ++g) {
                 const index_t at = (reversed ? s.kv_heads - 1 - g : g) * s.head_width;
                 numbers random(static_cast<std::uint64_t>(p * 64 + g));
-                random.fill(std::span(cache.key(p) + at, static_cast<std::size_t>(s.head_width)));
-                random.fill(std::span(cache.value(p) + at, static_cast<std::size_t>(s.head_width)));
+                random.fill(std::span(key).subspan(static_cast<std::size_t>(at), static_cast<std::size_t>(s.head_width)));
+                random.fill(std::span(value).subspan(static_cast<std::size_t>(at), static_cast<std::size_t>(s.head_width)));
             }
+            cache.write(p, key, value);
         }
     }
 };

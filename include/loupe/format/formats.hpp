@@ -18,16 +18,6 @@ using all = type_list<f32, f16, q4_0, q4_1, q5_0, q5_1, q8_0, q2_k, q3_k, q4_k, 
 
 namespace detail {
 
-template <is::weight_format F>
-constexpr info make_info() {
-    info result{F::id, F::name, F::length, F::bytes, &decode_row<F>, nullptr};
-    if constexpr (is::encodable_format<F>) result.encode_row = &encode_row<F>;
-    return result;
-}
-
-template <is::weight_format F>
-inline constexpr info info_for = make_info<F>();
-
 template <class List>
 struct info_table;
 template <class... Fs>
@@ -45,12 +35,6 @@ constexpr bool equal_names(std::string_view a, std::string_view b) {
 }
 
 } // namespace detail
-
-/// The run-time description of format F: one object for the whole program, so that pointers to it can be compared.
-template <is::weight_format F>
-constexpr const info& info_of() {
-    return detail::info_for<F>;
-}
 
 /// The descriptions of all formats, by id.
 constexpr const auto& infos() { return detail::info_table<all>::entries; }

@@ -1,11 +1,7 @@
 // The weight formats by number and by name, for files that choose them at run time.
 #pragma once
 
-#include <loupe/core/types.hpp>
-
-#include <cstddef>
-#include <cstdint>
-#include <string_view>
+#include <loupe/format/concept.hpp>
 
 namespace loupe::format {
 
@@ -21,5 +17,25 @@ struct info {
     /// Bytes of a row of `width` values, a multiple of `length`.
     constexpr index_t row_bytes(index_t width) const { return width / length * bytes; }
 };
+
+namespace detail {
+
+template <is::weight_format F>
+constexpr info make_info() {
+    info result{F::id, F::name, F::length, F::bytes, &decode_row<F>, nullptr};
+    if constexpr (is::encodable_format<F>) result.encode_row = &encode_row<F>;
+    return result;
+}
+
+template <is::weight_format F>
+inline constexpr info info_for = make_info<F>();
+
+} // namespace detail
+
+/// The run-time description of format F: one object for the whole program, so that pointers to it can be compared.
+template <is::weight_format F>
+constexpr const info& info_of() {
+    return detail::info_for<F>;
+}
 
 } // namespace loupe::format

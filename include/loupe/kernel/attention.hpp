@@ -4,6 +4,7 @@
 #include <loupe/core/buffer.hpp>
 #include <loupe/core/compat/xsimd.hpp>
 #include <loupe/core/view.hpp>
+#include <loupe/kernel/cached_rows.hpp>
 #include <loupe/kernel/dot_tile.hpp>
 #include <loupe/kernel/elementwise.hpp>
 
@@ -94,6 +95,7 @@ class attention_sums {
     index_t rows_ = 0, width_ = 0;
     std::vector<float> largest_, total_;
     scratch<float> sums_, scores_;
+    row_reader reader_;
 
   public:
     /// The score of a key that is not seen.
@@ -108,14 +110,16 @@ class attention_sums {
         std::fill(sums.begin(), sums.end(), 0.0F);
     }
 
-    /// Keys of one block: q[r] is row r's query, keys and values of key j lie in cache row `cache_rows[j]`; bit j of visible[r] says
-    /// whether r sees it. Scores are scaled, then go through `SoftCap`.
+    /// Keys of one block: q[r] is row r's query, key and value j lie in row `rows[j]` of the cache; bit j of visible[r] says whether r
+    /// sees it. Scores are scaled, then go through `SoftCap`.
     template <class SoftCap>
-    void add(std::span<const float* const> q, const float* keys, const float* values, index_t stride, std::span<const index_t> cache_rows,
+    void add(std::span<const float* const> q, const cached_rows& keys, const cached_rows& values, std::span<const index_t> rows,
              std::span<const std::uint64_t> visible, float scale, float cap) {
-        const auto n = static_cast<index_t>(cache_rows.size());
+        const auto n = static_cast<index_t>(rows.size());
         const auto scores = scores_.take(rows_, key_block);
-        score(q, keys, stride, cache_rows, scores);
+        reader_.for_pieces(keys, width_, rows, [&](const float_rows& some, index_t j) {
+            score(q, some, scores.columns(j, static_cast<index_t>(some.rows.size())));
+        });
         for (index_t r = 0; r < rows_; ++r) {
             const std::span<float> row = scores[r];
             kernel::scale(row.first(static_cast<std::size_t>(n)), scale);
@@ -128,14 +132,16 @@ class attention_sums {
             }
             std::fill(row.begin() + n, row.end(), unseen);
         }
-        add_scored(scores, values, stride, cache_rows);
+        add_scored(scores, values, rows);
     }
 
     /// The same for scores that are known, [rows, key_block], `unseen` where a row does not see a key; they become weights. Any cache row
     /// will do for a key that no row sees.
-    void add_scored(matrix_view<float> scores, const float* values, index_t stride, std::span<const index_t> cache_rows) {
+    void add_scored(matrix_view<float> scores, const cached_rows& values, std::span<const index_t> rows) {
         for (index_t r = 0; r < rows_; ++r) weigh(r, scores[r]);
-        mix(scores, values, stride, cache_rows);
+        reader_.for_pieces(values, width_, rows, [&](const float_rows& some, index_t j) {
+            mix(scores.columns(j, static_cast<index_t>(some.rows.size())), some);
+        });
     }
 
     /// The sums of later keys.
@@ -162,13 +168,13 @@ class attention_sums {
 
   private:
     template <int M>
-    void score_rows(std::span<const float* const> q, index_t r, const float* keys, index_t stride, std::span<const index_t> cache_rows,
-                    index_t j, index_t count, matrix_view<float> scores) const {
+    void score_rows(std::span<const float* const> q, index_t r, const float_rows& keys, index_t j, index_t count,
+                    matrix_view<float> scores) const {
         std::array<const float*, M> qs;
         for (int m = 0; m < M; ++m) qs[m] = q[static_cast<std::size_t>(r + m)];
         const auto run = [&]<int N>(index_t at) {
             std::array<const float*, N> ks;
-            for (int i = 0; i < N; ++i) ks[i] = keys + cache_rows[static_cast<std::size_t>(at + i)] * stride;
+            for (int i = 0; i < N; ++i) ks[i] = keys.first + keys.rows[static_cast<std::size_t>(at + i)] * keys.stride;
             dot_tile<M, N>(qs, ks, width_, scores.data + r * scores.stride + at, scores.stride);
         };
         if (count == tile_w) {
@@ -179,15 +185,13 @@ class attention_sums {
     }
 
     /// scores[r, j] = q[r] · key j.
-    void score(std::span<const float* const> q, const float* keys, index_t stride, std::span<const index_t> cache_rows,
-               matrix_view<float> scores) const {
-        const auto n = static_cast<index_t>(cache_rows.size());
-        for (index_t j = 0; j < n; j += tile_w) {
-            const index_t count = std::min<index_t>(tile_w, n - j);
+    void score(std::span<const float* const> q, const float_rows& keys, matrix_view<float> scores) const {
+        for (index_t j = 0; j < scores.width; j += tile_w) {
+            const index_t count = std::min<index_t>(tile_w, scores.width - j);
             index_t r = 0;
-            for (; r + tile_x <= rows_; r += tile_x) score_rows<tile_x>(q, r, keys, stride, cache_rows, j, count, scores);
-            for (; r + 2 <= rows_; r += 2) score_rows<2>(q, r, keys, stride, cache_rows, j, count, scores);
-            for (; r < rows_; ++r) score_rows<1>(q, r, keys, stride, cache_rows, j, count, scores);
+            for (; r + tile_x <= rows_; r += tile_x) score_rows<tile_x>(q, r, keys, j, count, scores);
+            for (; r + 2 <= rows_; r += 2) score_rows<2>(q, r, keys, j, count, scores);
+            for (; r < rows_; ++r) score_rows<1>(q, r, keys, j, count, scores);
         }
     }
 
@@ -270,11 +274,14 @@ class attention_sums {
     }
 
     /// sums[r] += Σ_j weights[r, j] · value j, in the order of j.
-    void mix(matrix_view<const float> weights, const float* values, index_t stride, std::span<const index_t> cache_rows) {
+    void mix(matrix_view<const float> weights, const float_rows& values) {
         float* const out = sums_.take(rows_ * width_).data();
         index_t r = 0;
-        for (; r + 4 <= rows_; r += 4) mix_rows<4>(weights[r].data(), weights.stride, values, stride, cache_rows, out + r * width_, width_);
-        for (; r < rows_; ++r) mix_rows<1>(weights[r].data(), weights.stride, values, stride, cache_rows, out + r * width_, width_);
+        const auto run = [&]<int M>() {
+            mix_rows<M>(weights[r].data(), weights.stride, values.first, values.stride, values.rows, out + r * width_, width_);
+        };
+        for (; r + 4 <= rows_; r += 4) run.template operator()<4>();
+        for (; r < rows_; ++r) run.template operator()<1>();
     }
 };
 

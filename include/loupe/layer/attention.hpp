@@ -95,6 +95,7 @@ struct attend_rows {
         const index_t group = sizes.heads / sizes.kv_heads, D = sizes.head_width;
         thread_local visible_keys visible;
         thread_local scratch<float> memory, memory_of_weights, memory_before;
+        thread_local kernel::row_reader reader;
         for (index_t t = first_row; t < last_row; ++t) {
             const seen_by<Mask, Kv> sees(c, t, sizes);
             list_visible(sees, cache, c.pruning, visible);
@@ -102,7 +103,10 @@ struct attend_rows {
             const auto scores = memory.take(sizes.heads, n);
             for (index_t g = 0; g < sizes.kv_heads; ++g) {
                 const matrix_view<const float> heads(q[t].data() + g * group * D, group, D);
-                kernel::attention_scores(heads, cache.keys() + g * D, cache.width(), visible.rows, scores.slice(g * group, group));
+                reader.for_pieces(cache.keys(g * D), D, visible.rows, [&](const kernel::float_rows& keys, index_t j) {
+                    kernel::attention_scores(heads, keys.first, keys.stride, keys.rows,
+                                             scores.slice(g * group, group).columns(j, static_cast<index_t>(keys.rows.size())));
+                });
             }
             for (index_t h = 0; h < sizes.heads; ++h) {
                 kernel::scale(scores[h], sizes.score_scale);
@@ -151,7 +155,7 @@ struct attend_rows {
                 rows[static_cast<std::size_t>(place)] = visible.rows[static_cast<std::size_t>(j)];
                 for (index_t h = 0; h < group; ++h) block_scores[h][place] = scores[h][j];
             }
-            part.add_scored(block_scores, cache.values() + g * D, cache.width(), rows);
+            part.add_scored(block_scores, cache.values(g * D), rows);
         }
         if (n > 0) all.merge(part);
         for (index_t h = 0; h < group; ++h)
@@ -161,9 +165,13 @@ struct attend_rows {
     /// By weights that a probe has changed, [heads, keys].
     void mix_weighed(matrix_view<const float> weights, const visible_keys& visible, index_t t) const {
         const index_t group = sizes.heads / sizes.kv_heads, D = sizes.head_width;
+        thread_local kernel::row_reader reader;
         for (index_t g = 0; g < sizes.kv_heads; ++g) {
-            kernel::attention_mix(weights.slice(g * group, group), cache.values() + g * D, cache.width(), visible.rows,
-                                  {mix[t].data() + g * group * D, group, D});
+            const auto mix_all = [&](const kernel::float_rows& values, index_t) {
+                kernel::attention_mix(weights.slice(g * group, group), values.first, values.stride, values.rows,
+                                      {mix[t].data() + g * group * D, group, D});
+            };
+            reader.for_pieces(cache.values(g * D), D, visible.rows, mix_all, visible.rows.size());
         }
     }
 };
@@ -204,6 +212,7 @@ struct attend_tiles {
         }
         visible.resize(queries.size());
         sums.start(count * group, D);
+        const auto head_keys = cache.keys(g * D), head_values = cache.values(g * D);
         for (index_t block = first / kernel::key_block * kernel::key_block; block < end; block += kernel::key_block) {
             const index_t keys = std::min(kernel::key_block, end - block);
             std::uint64_t any = 0;
@@ -217,8 +226,8 @@ struct attend_tiles {
             if (any == 0) continue;
             std::array<index_t, kernel::key_block> rows;
             for (index_t j = 0; j < keys; ++j) rows[static_cast<std::size_t>(j)] = cache.row(block + j);
-            sums.template add<SoftCap>(queries, cache.keys() + g * D, cache.values() + g * D, cache.width(),
-                                       std::span(rows).first(static_cast<std::size_t>(keys)), visible, sizes.score_scale, sizes.cap);
+            sums.template add<SoftCap>(queries, head_keys, head_values, std::span(rows).first(static_cast<std::size_t>(keys)), visible,
+                                       sizes.score_scale, sizes.cap);
         }
     }
 

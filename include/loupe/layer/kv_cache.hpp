@@ -3,42 +3,56 @@
 
 #include <loupe/core/buffer.hpp>
 #include <loupe/core/types.hpp>
+#include <loupe/format/floats.hpp>
+#include <loupe/format/registry.hpp>
+#include <loupe/kernel/cached_rows.hpp>
 
 #include <algorithm>
 #include <span>
+#include <vector>
 
 namespace loupe {
 
-/// Rows of keys (after norm and rope) and of values (after norm), each [kv heads · D]. Either grows with the sequence, or keeps the first
-/// `sinks` positions and a ring of the last ones: then position p ≥ sinks lies in row sinks + (p − sinks) mod ring.
+/// Rows of keys (after norm and rope) and of values (after norm), each [kv heads · D] values in some format. Either grows with the
+/// sequence, or keeps the first `sinks` positions and a ring of the last ones: then position p ≥ sinks lies in row sinks + (p − sinks) mod
+/// ring.
 class kv_cache {
     index_t width_ = 0, sinks_ = 0, reach_ = 0, ring_ = 0, rows_ = 0;
     index_t oldest_ = 0; ///< first position beyond the sinks that has not been overwritten; a rewind brings nothing back
-    aligned_vector<float> keys_, values_;
+    const format::info* format_ = &format::info_of<format::f32>();
+    aligned_vector<std::byte> keys_, values_;
 
+    index_t row_bytes() const { return format_->row_bytes(width_); }
     void resize(index_t rows) {
         rows_ = rows;
-        keys_.resize(static_cast<std::size_t>(rows * width_));
-        values_.resize(static_cast<std::size_t>(rows * width_));
+        keys_.resize(static_cast<std::size_t>(rows * row_bytes()));
+        values_.resize(static_cast<std::size_t>(rows * row_bytes()));
+    }
+    std::byte* key(index_t position) { return keys_.data() + row(position) * row_bytes(); }
+    std::byte* value(index_t position) { return values_.data() + row(position) * row_bytes(); }
+    kernel::cached_rows columns(const aligned_vector<std::byte>& of, index_t first) const {
+        return {of.data() + format_->row_bytes(first), row_bytes(), format_->decode_row, format_ == &format::info_of<format::f32>()};
     }
 
   public:
     kv_cache() = default;
-    /// `reach`: positions that a query sees at most, its own included, beside the sinks; 0 for all.
-    kv_cache(index_t width, index_t sinks, index_t reach) : width_(width), sinks_(reach == 0 ? 0 : sinks), reach_(reach) {}
+    /// `reach`: positions that a query sees at most, its own included, beside the sinks; 0 for all. The format has an encoder, and its
+    /// blocks divide D.
+    kv_cache(index_t width, index_t sinks, index_t reach, const format::info& kv_format = format::info_of<format::f32>())
+        : width_(width), sinks_(reach == 0 ? 0 : sinks), reach_(reach), format_(&kv_format) {}
 
     index_t width() const { return width_; }
     /// Row of a position that is held.
     index_t row(index_t position) const { return ring_ == 0 || position < sinks_ ? position : sinks_ + (position - sinks_) % ring_; }
-    float* key(index_t position) { return keys_.data() + row(position) * width_; }
-    float* value(index_t position) { return values_.data() + row(position) * width_; }
+    /// Brings key and value of a position, `width` values each, into the cache's format.
     void write(index_t position, std::span<const float> key_row, std::span<const float> value_row) {
-        std::copy(key_row.begin(), key_row.end(), key(position));
-        std::copy(value_row.begin(), value_row.end(), value(position));
+        format_->encode_row(key_row.data(), key(position), width_);
+        format_->encode_row(value_row.data(), value(position), width_);
     }
-    const float* keys() const { return keys_.data(); }
-    const float* values() const { return values_.data(); }
-    index_t bytes() const { return 2 * rows_ * width_ * static_cast<index_t>(sizeof(float)); }
+    /// Keys from column `first` on, where a head begins.
+    kernel::cached_rows keys(index_t first) const { return columns(keys_, first); }
+    kernel::cached_rows values(index_t first) const { return columns(values_, first); }
+    index_t bytes() const { return 2 * rows_ * row_bytes(); }
 
     /// Makes room for `count` positions after the first `length`, keeping what their queries may see.
     void make_room(index_t length, index_t count) {
@@ -69,14 +83,17 @@ class kv_cache {
   private:
     /// A larger chunk than ever before: lays the held positions out anew in a larger ring.
     void enlarge(index_t ring, index_t length) {
-        kv_cache larger(width_, sinks_, reach_);
+        kv_cache larger(width_, sinks_, reach_, *format_);
         larger.ring_ = ring;
         larger.oldest_ = oldest_;
         larger.resize(sinks_ + ring);
+        // Rows that are not held have no weight, but a block of keys is read as a whole: zeros, whatever a format makes of empty bytes.
+        const std::vector<float> zeros(static_cast<std::size_t>(width_));
+        for (index_t p = 0; p < sinks_ + ring; ++p) larger.write(p, zeros, zeros);
         for (index_t p = 0; p < length; ++p) {
             if (p >= sinks_ && p < std::max(oldest_, length - ring)) continue;
-            std::copy_n(key(p), width_, larger.key(p));
-            std::copy_n(value(p), width_, larger.value(p));
+            std::copy_n(key(p), row_bytes(), larger.key(p));
+            std::copy_n(value(p), row_bytes(), larger.value(p));
         }
         *this = std::move(larger);
     }

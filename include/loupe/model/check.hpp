@@ -192,6 +192,10 @@ inline void check_parts(const composition_numbers& m, const dimensions& d, const
             }
             continue;
         }
+        if (d[i].head_width % m.kv_format->length != 0) {
+            refuse(where + " has heads of width " + std::to_string(d[i].head_width) + ", expected a multiple of " +
+                   std::to_string(m.kv_format->length) + ", since it holds keys and values in blocks of " + std::string(m.kv_format->name));
+        }
         if (!b.k.exists()) refuse(where + " needs a key projection, the model has none there");
         if (!(d[i].full && m.value_from_key) && !b.v.exists()) {
             refuse(where + " needs a value projection, the model has none there (K = V)");

@@ -107,7 +107,9 @@ part_node attention_node(const dimensions& d, const block_dimensions& b) {
     }
     parts.push_back({"rope", "", 0, b.full ? policy_name<M, part::rope_full>() : policy_name<M, part::rope_sliding>(), {}});
     parts.push_back({"mask", "", 0, b.full ? policy_name<M, part::mask_full>() : policy_name<M, part::mask_sliding>(), {}});
-    if (b.full) parts.push_back({"cache", "", 0, policy_name<M, part::kv>(), {}});
+    std::string cache = b.full ? policy_name<M, part::kv>() : "";
+    if (!b.shares_kv) cache += (cache.empty() ? "" : ", ") + policy_name<M, part::kv_format>();
+    if (!cache.empty()) parts.push_back({"cache", "", 0, cache, {}});
     parts.push_back({"score", "", 0, policy_name<M, part::score_scale>() + ", " + policy_name<M, part::attention_softcap>(), {}});
     parts.push_back(tensor_node("output projection", {d.width, q}));
     return group_node("attention",

@@ -103,11 +103,11 @@ using b12 =
             slot::rope_sliding<rope::standard>, slot::rope_full<rope::proportional<>>, slot::mask_sliding<mask::sliding<>>,
             slot::mask_full<mask::causal>, slot::image_mask<image_mask::within_image>, slot::score_scale<scale::stored>,
             slot::attention_softcap<softcap::none>, slot::q_norm<norm::rms>, slot::k_norm<norm::rms>, slot::v_norm<norm::rms_without_gain>,
-            slot::value_full<value::key>, slot::kv_sharing<kv_sharing::last_of_kind>, slot::kv<kv::full>, slot::prune<prune::none>,
-            slot::activation<activation::gelu_tanh>, slot::feed_forward<feed_forward::gated>, slot::router<router::softmax_top_k>,
-            slot::experts_used<experts_used::stored>, slot::dense_branch<dense_branch::on>, slot::post_norms<norm::rms>,
-            slot::layer_scalar<layer_scalar::stored>, slot::final_softcap<softcap::stored>, slot::weights<weights::as_stored>,
-            slot::probe<probe::none>, slot::executor<threading::pool>>;
+            slot::value_full<value::key>, slot::kv_sharing<kv_sharing::last_of_kind>, slot::kv<kv::full>, slot::kv_format<format::f32>,
+            slot::prune<prune::none>, slot::activation<activation::gelu_tanh>, slot::feed_forward<feed_forward::gated>,
+            slot::router<router::softmax_top_k>, slot::experts_used<experts_used::stored>, slot::dense_branch<dense_branch::on>,
+            slot::post_norms<norm::rms>, slot::layer_scalar<layer_scalar::stored>, slot::final_softcap<softcap::stored>,
+            slot::weights<weights::as_stored>, slot::probe<probe::none>, slot::executor<threading::pool>>;
 
 /// 31B: the 12B's parts, larger.
 using b31 = with<b12, slot::sizes<b31_card>>;

@@ -2,6 +2,7 @@
 // compiled once and not again for every composition.
 #pragma once
 
+#include <loupe/format/registry.hpp>
 #include <loupe/layer/context.hpp>
 #include <loupe/layer/pruning.hpp>
 #include <loupe/model/slots.hpp>
@@ -19,6 +20,7 @@ struct composition_numbers {
     bool images_see_themselves = false;
     bool prunes = false;
     index_t kv_sinks = 0, kv_length = 0;
+    const format::info* kv_format = nullptr;
     index_t (*mlp_width)(index_t stored, bool shares_kv) = nullptr;
     index_t (*experts_used)(index_t stored) = nullptr;
     index_t (*donor)(index_t block, std::span<const bool> is_full, index_t first_shared) = nullptr;
@@ -86,6 +88,7 @@ inline constexpr composition_numbers numbers_of{
     .prunes = part_of<M, part::prune>::enabled,
     .kv_sinks = part_of<M, part::kv>::sinks,
     .kv_length = part_of<M, part::kv>::length,
+    .kv_format = &format::info_of<part_of<M, part::kv_format>>(),
     .mlp_width = detail::mlp_width<part_of<M, part::feed_forward>>,
     .experts_used = detail::experts_used<part_of<M, part::experts_used>>,
     .donor = detail::donor<part_of<M, part::kv_sharing>>,

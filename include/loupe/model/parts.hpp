@@ -5,6 +5,7 @@
 #pragma once
 
 #include <loupe/core/threading.hpp>
+#include <loupe/format/floats.hpp>
 #include <loupe/model/dimensions.hpp>
 #include <loupe/policy/activation.hpp>
 #include <loupe/policy/branch.hpp>
@@ -87,6 +88,10 @@ struct kv {
     static constexpr std::string_view name = "kv";
     using usual = loupe::kv::full;
 };
+struct kv_format {
+    static constexpr std::string_view name = "kv_format";
+    using usual = loupe::format::f32;
+};
 struct prune {
     static constexpr std::string_view name = "prune";
     using usual = loupe::prune::none;
@@ -138,7 +143,7 @@ struct executor {
 
 /// All of them, in the order in which they are told.
 using all = type_list<sizes, embedding_scale, per_layer_input, rope_sliding, rope_full, mask_sliding, mask_full, image_mask, score_scale,
-                      attention_softcap, q_norm, k_norm, v_norm, value_full, kv_sharing, kv, prune, activation, feed_forward, router,
-                      experts_used, dense_branch, post_norms, layer_scalar, final_softcap, weights, probe, executor>;
+                      attention_softcap, q_norm, k_norm, v_norm, value_full, kv_sharing, kv, kv_format, prune, activation, feed_forward,
+                      router, experts_used, dense_branch, post_norms, layer_scalar, final_softcap, weights, probe, executor>;
 
 } // namespace loupe::part

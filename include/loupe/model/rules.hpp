@@ -67,6 +67,9 @@ struct more_experts_used_than_there_are {};
 /// A block of a weight format does not cross the end of a row.
 template <index_t BlockLength, index_t Width>
 struct format_block_does_not_divide_width {};
+/// Attention reads the keys and values of one head: a block of their format does not reach into the next.
+template <index_t BlockLength, index_t HeadWidth>
+struct kv_format_block_does_not_divide_head_width {};
 
 } // namespace rule
 
@@ -108,6 +111,7 @@ constexpr auto first_problem() {
     using used = bound_type<M, part::experts_used>;
     using weights = bound_type<M, part::weights>;
     constexpr index_t block_length = weights::enabled ? weights::format::length : 1;
+    constexpr index_t kv_block = bound_type<M, part::kv_format>::length;
     if constexpr (C.blocks <= 0 || C.width <= 0 || C.heads <= 0 || C.head_width_sliding <= 0 || C.head_width_full <= 0 ||
                   C.mlp_width <= 0 || C.vocabulary <= 0 || C.period <= 0) {
         return a_size_is_not_positive<C.blocks, C.width, C.heads, C.head_width_full, C.mlp_width, C.vocabulary>{};
@@ -139,6 +143,10 @@ constexpr auto first_problem() {
         return more_experts_used_than_there_are<used::count(C.experts_used), C.experts>{};
     } else if constexpr (first_undivided(C, block_length) != 0) {
         return format_block_does_not_divide_width<block_length, first_undivided(C, block_length)>{};
+    } else if constexpr (C.head_width_sliding % kv_block != 0) {
+        return kv_format_block_does_not_divide_head_width<kv_block, C.head_width_sliding>{};
+    } else if constexpr (C.head_width_full % kv_block != 0) {
+        return kv_format_block_does_not_divide_head_width<kv_block, C.head_width_full>{};
     } else {
         return all_hold{};
     }

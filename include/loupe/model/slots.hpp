@@ -53,6 +53,9 @@ struct kv_sharing : binding<part::kv_sharing, T> {};
 /// What the cache of the full blocks keeps.
 template <is::kv_policy T>
 struct kv : binding<part::kv, T> {};
+/// In what format caches hold keys and values: any that can be encoded, whose blocks divide the head widths.
+template <is::encodable_format T>
+struct kv_format : binding<part::kv_format, T> {};
 /// Which tokens later blocks no longer see.
 template <is::pruning T>
 struct prune : binding<part::prune, T> {};

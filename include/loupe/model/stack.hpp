@@ -25,6 +25,7 @@ struct stack_plan {
     std::vector<float> scalar;              ///< per block
     std::vector<index_t> donor;             ///< per block: whose keys and values it reads; itself if it has its own
     cache_plan cache_sliding, cache_full;
+    const format::info* kv_format = nullptr;
     rope_table rope_sliding, rope_full;
     float embedding_scale = 1;
     pruning_rule pruning{};
@@ -56,6 +57,7 @@ inline stack_plan make_plan(const composition_numbers& m, dimensions d, std::sha
     const index_t reach = m.reach_full({d.window});
     const bool mask_is_tighter = m.kv_length == 0 || (reach != 0 && reach < m.kv_length);
     plan.cache_full = mask_is_tighter ? cache_plan{0, reach} : cache_plan{m.kv_sinks, m.kv_length};
+    plan.kv_format = m.kv_format;
     plan.rope_sliding = m.rope_sliding(sliding);
     plan.rope_full = m.rope_full(global);
     plan.embedding_scale = static_cast<float>(m.embedding_scale(d.width, weights->embedding_precision));
@@ -125,7 +127,7 @@ class block_stack {
         for (index_t i = 0; i < d.blocks(); ++i) {
             const cache_plan& keeps = d[i].full ? plan_.cache_full : plan_.cache_sliding;
             if (owns_kv(i)) {
-                s.caches.emplace_back(d[i].kv_heads * d[i].head_width, keeps.sinks, keeps.reach);
+                s.caches.emplace_back(d[i].kv_heads * d[i].head_width, keeps.sinks, keeps.reach, *plan_.kv_format);
             } else {
                 s.caches.emplace_back();
             }

@@ -6,10 +6,12 @@
 //   out     = concat_h y[h] · Woᵀ
 #pragma once
 
+#include <loupe/format/floats.hpp>
 #include <loupe/ref/rms_norm.hpp>
 #include <loupe/ref/rope.hpp>
 
 #include <algorithm>
+#include <concepts>
 
 namespace loupe::ref {
 
@@ -41,6 +43,21 @@ key_values<T> keys_and_values(const matrix<T>& x, const attention_weights& w, he
     const matrix<T> v = value_from_key ? k : linear(x, w.v); // before norm and rope
     return {rotated<Rope, T>(normed<KNorm, T>(k, w.k_norm, epsilon, sizes.kv_heads), first, rope),
             normed<VNorm, T>(v, {}, epsilon, sizes.kv_heads)};
+}
+
+/// x as a cache of that format gives it back. One of floats gives x itself, in whatever precision it is.
+template <class Format, class T>
+matrix<T> cached(matrix<T> x) {
+    if constexpr (!std::same_as<Format, format::f32>) {
+        std::vector<std::byte> blocks(static_cast<std::size_t>(width(x) / Format::length * Format::bytes));
+        for (index_t t = 0; t < rows(x); ++t) {
+            std::vector<float> values(row(x, t).begin(), row(x, t).end());
+            format::encode_row<Format>(values.data(), blocks.data(), width(x));
+            format::decode_row<Format>(blocks.data(), values.data(), width(x));
+            std::copy(values.begin(), values.end(), row(x, t).begin());
+        }
+    }
+    return x;
 }
 
 /// In place; by subtraction of the maximum, so that no exponential overflows.

@@ -139,7 +139,8 @@ class decoder {
             key_values<T>& own = s.block[static_cast<std::size_t>(i)];
             const bool from_key = b.full && of<part::value_full>::from_key;
             const auto more = keys_and_values<Rope, of<part::k_norm>, of<part::v_norm>, T>(x, w, sizes, rope, c.first, from_key, epsilon());
-            own = {stacked(own.keys, more.keys), stacked(own.values, more.values)};
+            using kv_format = of<part::kv_format>;
+            own = {stacked(own.keys, cached<kv_format>(more.keys)), stacked(own.values, cached<kv_format>(more.values))};
         }
 
         // Images only widen the masks of sliding blocks, and only ahead of the query: what lies behind is the mask's affair.
