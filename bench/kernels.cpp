@@ -10,17 +10,19 @@
 #include "shapes.hpp"
 
 #include <loupe/format/formats.hpp>
+#include <loupe/kernel/activation_rows.hpp>
 #include <loupe/kernel/elementwise.hpp>
 #include <loupe/kernel/matmul.hpp>
 #include <loupe/kernel/packed.hpp>
-#include <loupe/kernel/quantized_rows.hpp>
 #include <loupe/kernel/rms_norm.hpp>
 #include <loupe/layer/attention.hpp>
 #include <loupe/policy/activation.hpp>
 #include <loupe/policy/softcap.hpp>
 
+#include <chrono>
 #include <cmath>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 
@@ -64,13 +66,13 @@ class operands {
     static constexpr index_t streamed = index_t{256} << 20;
 
     const format::info* format_ = nullptr;
-    const kernel::integer_products* products_ = nullptr;
+    const kernel::packed_products* products_ = nullptr;
     matrix shape_{};
-    bench::memory<std::byte> blocks_, packed_;
+    aligned_vector<std::byte> blocks_, packed_;
     index_t count_ = 0;
 
   public:
-    void make(const format::info* f, const kernel::integer_products* products, const matrix& m, bool streams) {
+    void make(const format::info* f, const kernel::packed_products* products, const matrix& m, bool streams) {
         const index_t wanted = streams ? std::max<index_t>(1, streamed / (m.rows * f->row_bytes(m.width))) : 1;
         if (format_ == f && products_ == products && shape_.name == m.name && count_ == wanted) return;
         format_ = f, products_ = products, shape_ = m, count_ = wanted;
@@ -91,24 +93,27 @@ class operands {
 };
 std::optional<operands> weights; // of the benchmark that runs
 
-/// Memory is a matter of minutes on a machine that others use too: its speed is measured anew before what depends on it.
+/// The speed of memory changes within minutes on a machine that others use too: before what depends on it, it is measured anew unless that
+/// was a few seconds ago.
 double reading_now(index_t thread_count) {
+    using clock = std::chrono::steady_clock;
     static const bench::reader reader;
-    return reader.rate(threads_of(thread_count));
+    static std::map<index_t, std::pair<clock::time_point, double>> last;
+    auto& [when, rate] = last[thread_count];
+    if (rate == 0 || clock::now() - when > std::chrono::seconds(5)) {
+        rate = reader.rate(threads_of(thread_count));
+        when = clock::now();
+    }
+    return rate;
 }
 
-/// What the products of a format are made of.
-double arithmetic_of(const format::info& f, bool packed, const bench::roofs& roofs) {
-    double roof = roofs.floats;
-    for_each_type(format::all{}, [&]<class F>() {
-        if constexpr (is::integer_format<F>) {
-            if (packed && f.id == F::id) roof = roofs.int8;
-        }
-    });
-    return packed && f.id == format::bf16::id && roofs.bf16 > 0 ? roofs.bf16 : roof;
+/// The arithmetic that products are made of.
+double arithmetic_of(const kernel::packed_products* products, const bench::roofs& roofs) {
+    if (products == nullptr || products->x_form == kernel::activation_form::floats) return roofs.floats;
+    return products->x_form == kernel::activation_form::bfloats ? roofs.bf16 : roofs.int8;
 }
 
-void matmul(benchmark::State& state, const format::info* f, const kernel::integer_products* products, const matrix& m) {
+void matmul(benchmark::State& state, const format::info* f, const kernel::packed_products* products, const matrix& m) {
     const index_t tokens = state.range(0), threads = state.range(1);
     const bool streams = tokens < 16;
     if (!weights) weights.emplace();
@@ -123,13 +128,13 @@ void matmul(benchmark::State& state, const format::info* f, const kernel::intege
         benchmark::DoNotOptimize(y.data());
     }
     put_streaming_work(state, product_of(2, tokens, m.rows, m.width), weights->bytes() + float_bytes(tokens * (m.width + m.rows)),
-                       arithmetic_of(*f, products != nullptr, roofs), reading);
+                       arithmetic_of(products, roofs), reading);
 }
 
 void add_matmul(const matrix& m) {
     for (const format::info* f : format::infos()) {
         if (m.width % f->length != 0) continue;
-        const auto add = [&](const char* kernel, const kernel::integer_products* products) {
+        const auto add = [&](const char* kernel, const kernel::packed_products* products) {
             benchmark::RegisterBenchmark(fmt::format("{}/{}/{}", kernel, f->name, m.name).c_str(),
                                          [=](benchmark::State& state) { matmul(state, f, products, m); })
                 ->ArgNames({"tokens", "threads"})
@@ -241,12 +246,12 @@ void add_rows(const bench::variant& v) {
                         kernel::rotate(std::span(*x).subspan(bench::size(h * W), bench::size(W)), cosines, sines);
                 });
     }
+    const auto form = simd::int8::signed_activations ? kernel::activation_form::signed_bytes : kernel::activation_form::unsigned_bytes;
     for (const index_t tokens : {1, 512}) {
         add_row(name("quantize", fmt::format("{}x{}", tokens, D)), product_of(6, tokens, D),
-                float_bytes(tokens * D) + tokens * D / 32 * static_cast<index_t>(sizeof(kernel::quantized_chunk)),
-                [=, x = row_of(tokens * D)] {
-                    static kernel::quantized_rows rounded;
-                    rounded.fill({x->data(), tokens, D}, simd::int8::signed_activations, one);
+                float_bytes(tokens * D) + tokens * kernel::activation_rows::bytes(form, D), [=, x = row_of(tokens * D)] {
+                    static kernel::activation_rows rounded;
+                    rounded.fill({x->data(), tokens, D}, form, one);
                 });
     }
 }
@@ -260,9 +265,9 @@ void add(bool everything) {
     }
     for (const bench::variant& v : bench::variants()) {
         for (const matrix& m : bench::matrices(v)) {
-            if (everything || is_usual(m)) add_matmul(m);
+            if (everything || m.usual) add_matmul(m);
         }
-        if (!everything && !is_usual(v)) continue;
+        if (!everything && !v.usual()) continue;
         add_attention(v);
         add_rows(v);
     }

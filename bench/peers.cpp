@@ -1,8 +1,8 @@
 // Our float kernels beside the libraries that one would otherwise take, in the same process and at the same sizes:
 //
-//   mat_mul/ours/e2b.ffn_gate.6144x1536/tokens:512/threads:1         y = x · Wᵀ, W in F32; OpenBLAS, Eigen
-//   mat_vec/xtensor/e2b.ffn_gate.6144x1536/threads:1                 one token; OpenBLAS, Eigen, xtensor
-//   rms_norm/ours/e2b.1536, softmax/ours/e2b.512                     one row; xtensor, Eigen
+//   mat_mul/ours/e2b.ffn_gate.6144x1536/tokens:512/threads:1         y = x · Wᵀ, W in F32 where it lies; packed, OpenBLAS, Eigen
+//   mat_vec/xtensor/e2b.ffn_gate.6144x1536/tokens:1/threads:1        one token; the same and xtensor
+//   rms_norm/ours/e2b.1536, softmax/ours/e2b.512                     one row; Eigen, xtensor
 //
 // scripts/bench_tables.py makes a table of it.
 #include "roof.hpp"
@@ -11,6 +11,7 @@
 #include <loupe/format/formats.hpp>
 #include <loupe/kernel/elementwise.hpp>
 #include <loupe/kernel/matmul.hpp>
+#include <loupe/kernel/packed.hpp>
 #include <loupe/kernel/rms_norm.hpp>
 
 #include <xtensor/xadapt.hpp>
@@ -58,14 +59,28 @@ void add(const std::string& name, double flops, double bytes, double roof, std::
 /// Operands of a product, made when the first benchmark wants them; those of the last shape are kept.
 struct operands {
     index_t rows = 0, width = 0, tokens = 0;
-    bench::memory<float> w;
+    aligned_vector<float> w;
     aligned_vector<float> x, y;
+    aligned_vector<std::byte> packed;
+
+    /// Where they lie, and laid out for products in float.
+    kernel::weight_view view() const {
+        return {&format::info_of<format::f32>(), reinterpret_cast<const std::byte*>(w.data()), rows, width};
+    }
+    kernel::weight_view packed_view() {
+        kernel::weight_view v = view();
+        v.products = kernel::products_for(*v.format);
+        if (packed.empty()) packed = kernel::pack(v, *v.products, all);
+        v.packed = packed.data();
+        return v;
+    }
 
     static operands& of(const bench::matrix& m, index_t tokens) {
         static operands kept;
         if (kept.rows != m.rows || kept.width != m.width || kept.tokens != tokens) {
             const auto random = random_floats(m.width);
             kept.rows = m.rows, kept.width = m.width, kept.tokens = tokens;
+            kept.packed = {};
             kept.w.resize(bench::size(m.rows * m.width));
             for (index_t r = 0; r < m.rows; ++r)
                 std::rotate_copy(random.begin(), random.begin() + r % m.width, random.end(), kept.w.begin() + r * m.width);
@@ -94,10 +109,11 @@ void add_products(const bench::matrix& m, index_t tokens, index_t threads) {
                            : float_roof_of_all,
             [=] { run(operands::of(m, tokens)); });
     };
-    add_one("ours", [=](operands& o) {
-        kernel::matmul({&format::info_of<format::f32>(), reinterpret_cast<const std::byte*>(o.w.data()), o.rows, o.width},
-                       {o.x.data(), o.tokens, o.width}, {o.y.data(), o.tokens, o.rows}, threads == 1 ? one : all);
-    });
+    const auto multiply = [=](operands& o, const kernel::weight_view& w) {
+        kernel::matmul(w, {o.x.data(), o.tokens, o.width}, {o.y.data(), o.tokens, o.rows}, threads == 1 ? one : all);
+    };
+    add_one("ours", [=](operands& o) { multiply(o, o.view()); });
+    add_one("packed", [=](operands& o) { multiply(o, o.packed_view()); });
 #if defined(LOUPE_BENCH_OPENBLAS)
     add_one("OpenBLAS", [=](operands& o) {
         openblas_set_num_threads(static_cast<int>(threads));
@@ -190,13 +206,13 @@ void add_all(bool everything) {
     benchmark::AddCustomContext("xtensor", fmt::format("{}.{}.{}", XTENSOR_VERSION_MAJOR, XTENSOR_VERSION_MINOR, XTENSOR_VERSION_PATCH));
     for (const bench::variant& v : bench::variants()) {
         for (const bench::matrix& m : bench::matrices(v)) {
-            if (!everything && !is_usual(m)) continue;
+            if (!everything && !m.usual) continue;
             for (const index_t tokens : {512, 1}) {
                 add_products(m, tokens, 1);
                 if (all.size() > 1) add_products(m, tokens, all.size());
             }
         }
-        if (!everything && !is_usual(v)) continue;
+        if (!everything && !v.usual()) continue;
         add_rms_norm(v.name, v.sizes.width);
         for (const index_t n : {v.sizes.window, index_t{4096}}) add_softmax(v.name, n);
     }

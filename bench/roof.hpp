@@ -138,7 +138,7 @@ inline float read(const float* from, index_t n) {
 
 /// Reading of memory: 256 MB, in every way in which a kernel may read its weights, of which the fastest counts.
 class reader {
-    memory<float> values_ = memory<float>(std::size_t{64} << 20, 1.0F);
+    loupe::aligned_vector<float> values_ = loupe::aligned_vector<float>(std::size_t{64} << 20, 1.0F);
 
     double seconds(loupe::executor& threads, float (*sum)(const float*, index_t), index_t piece) const {
         const index_t pieces = std::ssize(values_) / piece;
@@ -156,7 +156,7 @@ class reader {
     double rate(loupe::executor& threads) const {
         double best = 1e9;
         for (const auto sum : {&read<1, 0>, &read<4, 0>, &read<1, 1024>, &read<1, 4096>, &read<4, 512>}) {
-            for (const index_t piece : {32768, 1 << 20, 1 << 24}) best = std::min(best, seconds(threads, sum, piece));
+            for (const index_t piece : {1 << 15, 1 << 20}) best = std::min(best, seconds(threads, sum, piece));
         }
         return static_cast<double>(values_.size() * sizeof(float)) / best;
     }

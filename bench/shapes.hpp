@@ -19,6 +19,9 @@ namespace bench {
 struct variant {
     std::string name; ///< "e2b"
     loupe::dimensions sizes;
+
+    /// Whether its sizes are measured where nothing else is asked for.
+    bool usual() const { return name == "e2b"; }
 };
 
 inline std::vector<variant> variants() {
@@ -33,6 +36,7 @@ inline std::vector<variant> variants() {
 struct matrix {
     std::string name; ///< "e2b.ffn_gate.6144x1536": by GGUF's name of the first tensor that has this shape in the variant
     index_t rows, width;
+    bool usual; ///< measured where nothing else is asked for: the first gate of E2B
 };
 
 /// The distinct shapes that a variant multiplies with; of experts, the matrices of one. Tables that are only looked up are not among them.
@@ -45,14 +49,11 @@ inline std::vector<matrix> matrices(const variant& of) {
         if (std::any_of(found.begin(), found.end(), [&](const matrix& m) { return m.rows == rows && m.width == width; })) continue;
         std::string name = t.name.substr(0, t.name.rfind('.')); // without ".weight"
         if (name.starts_with("blk.")) name = name.substr(name.find('.', 4) + 1);
-        found.push_back({fmt::format("{}.{}.{}x{}", of.name, name, rows, width), rows, width});
+        const bool usual = of.usual() && t.name == fmt::format(fmt::runtime(names.gate), 0);
+        found.push_back({fmt::format("{}.{}.{}x{}", of.name, name, rows, width), rows, width, usual});
     }
     return found;
 }
-
-/// Whether a size belongs to the set that is measured where nothing else is asked for: E2B's, and of its matrices the gate.
-inline bool is_usual(const variant& v) { return v.name == "e2b"; }
-inline bool is_usual(const matrix& m) { return m.name.starts_with("e2b.ffn_gate."); }
 
 /// Runs what `add(everything)` registers: the usual set, or with --all or a filter every size there is.
 inline int run(int argc, char** argv, void (*add)(bool everything)) {
