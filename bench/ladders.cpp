@@ -16,12 +16,12 @@
 #include <benchmark/benchmark.h>
 
 #include <cmath>
-#include <random>
 #include <string>
 
 namespace {
 
 using namespace loupe;
+using bench::random_floats;
 using benchmark::Counter;
 
 double float_roof = 0, read_roof = 0;
@@ -39,14 +39,6 @@ void put_bytes(benchmark::State& state, double bytes) {
     state.counters["of reading"] = Counter(bytes / read_roof, Counter::kIsIterationInvariantRate);
 }
 double product_of(auto... sizes) { return (1.0 * ... * static_cast<double>(sizes)); }
-
-aligned_vector<float> random_floats(index_t n) {
-    std::mt19937 random(1);
-    std::uniform_real_distribution<float> draw(-1, 1);
-    aligned_vector<float> values(static_cast<std::size_t>(n));
-    for (float& v : values) v = draw(random);
-    return values;
-}
 
 template <class Operands>
 void climb(benchmark::State& state, const ladders::rung<Operands>& rung, const Operands& o) {
@@ -165,12 +157,12 @@ void add_ladder(const std::string& name, void (*run)(benchmark::State&, const la
 } // namespace
 
 int main(int argc, char** argv) {
-    float_roof = bench::float_roof();
-    read_roof = bench::read_roof();
+    float_roof = bench::float_roof(one);
+    read_roof = bench::reader().rate(one);
     benchmark::AddCustomContext("machine", lab::machine_text());
     benchmark::AddCustomContext("threads", std::to_string(all.size()));
-    benchmark::AddCustomContext("roof, float", std::to_string(float_roof * 1e-9) + " GFLOP/s, one thread");
-    benchmark::AddCustomContext("roof, reading", std::to_string(read_roof * 1e-9) + " GB/s, one thread");
+    benchmark::AddCustomContext("roof, float, 1 thread", std::to_string(float_roof * 1e-9) + " GFLOP/s");
+    benchmark::AddCustomContext("roof, reading, 1 thread", std::to_string(read_roof * 1e-9) + " GB/s");
     add_ladder("rms_norm", rms_norm, ladders::rms_norm::rungs, benchmark::kMicrosecond);
     add_ladder("rope", rope, ladders::rope::rungs, benchmark::kMicrosecond);
     add_ladder("softmax", softmax, ladders::softmax::rungs, benchmark::kMicrosecond);

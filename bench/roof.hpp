@@ -1,19 +1,25 @@
-// What this machine can do at most, measured in the process that measures the kernels: one thread's arithmetic in floats and in
-// 8-bit integers, and its reading of memory.
+// What this machine can do at most, measured in the process that measures the kernels: arithmetic in floats, 8-bit integers and BF16, and
+// reading of memory, with one thread and with all. Seconds are those of the clock on the wall, for roofs and kernels alike.
 #pragma once
 
-#include <loupe/core/buffer.hpp>
+#include "memory.hpp"
+
 #include <loupe/core/compat/int8.hpp>
 #include <loupe/core/compat/xsimd.hpp>
+#include <loupe/core/executor.hpp>
+
+#include <benchmark/benchmark.h>
 
 #include <algorithm>
 #include <chrono>
+#include <string>
 
 namespace bench {
 
-inline double seconds_of(auto&& f) {
+/// The least of `times` runs, in seconds.
+inline double seconds_of(auto&& f, int times = 7) {
     double best = 1e9;
-    for (int i = 0; i < 7; ++i) {
+    for (int i = 0; i < times; ++i) {
         const auto start = std::chrono::steady_clock::now();
         f();
         best = std::min(best, std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
@@ -21,12 +27,29 @@ inline double seconds_of(auto&& f) {
     return best;
 }
 
-/// Fused multiply-adds a second, times two: twelve independent chains, enough to hide the latency of any x86 core.
-inline double float_roof() {
+namespace detail {
+
+/// Independent chains of operations: enough to hide the latency of any x86 core, few enough for the registers of AVX2.
+inline constexpr int chains = 12;
+
+/// Operations a second if each thread does `work` operations in one call of f.
+inline double rate(loupe::executor& threads, double work, auto&& f) {
+    const double seconds = seconds_of([&] {
+        threads.for_ranges(threads.size(), 1, [&](index_t first, index_t last) {
+            for (; first < last; ++first) f();
+        });
+    });
+    return work * static_cast<double>(threads.size()) / seconds;
+}
+
+} // namespace detail
+
+/// Fused multiply-adds a second, times two.
+inline double float_roof(loupe::executor& threads) {
+    using detail::chains;
     using loupe::simd::floats;
-    constexpr int chains = 12, rounds = 2'000'000;
-    volatile float sink = 0;
-    const double s = seconds_of([&] {
+    constexpr int rounds = 2'000'000;
+    return detail::rate(threads, 2.0 * chains * rounds * loupe::simd::width, [] {
         floats sum[chains];
         for (int c = 0; c < chains; ++c) sum[c] = floats(static_cast<float>(c));
         const floats a(1.0000001F), b(1e-7F);
@@ -36,22 +59,20 @@ inline double float_roof() {
         }
         floats total(0.0F);
         for (int c = 0; c < chains; ++c) total += sum[c];
-        sink = loupe::simd::sum(total);
+        benchmark::DoNotOptimize(loupe::simd::sum(total));
     });
-    return 2.0 * chains * rounds * loupe::simd::width / s;
 }
 
-/// Products and additions of 8-bit integers a second: twelve independent chains, each with activations of its own, so that no compiler can
-/// take one chain for another.
-inline double int8_roof() {
+/// Products and additions of 8-bit integers a second: each chain has activations of its own, so that no compiler can take one for another.
+inline double int8_roof(loupe::executor& threads) {
     using isa = loupe::simd::int8;
-    constexpr int chains = 12, rounds = 500'000;
-    std::byte memory[16 * isa::rows];
-    std::uint8_t x[16 * chains];
-    for (std::size_t i = 0; i < sizeof memory; ++i) memory[i] = static_cast<std::byte>(i * 37 % 16);
-    for (std::size_t i = 0; i < sizeof x; ++i) x[i] = static_cast<std::uint8_t>(i * 53);
-    volatile float sink = 0;
-    const double s = seconds_of([&] {
+    using detail::chains;
+    constexpr int rounds = 500'000;
+    return detail::rate(threads, 2.0 * chains * rounds * 16 * isa::rows, [] {
+        std::byte memory[16 * isa::rows];
+        std::uint8_t x[16 * chains];
+        for (std::size_t i = 0; i < sizeof memory; ++i) memory[i] = static_cast<std::byte>(i * 37 % 16);
+        for (std::size_t i = 0; i < sizeof x; ++i) x[i] = static_cast<std::uint8_t>(i * 53);
         typename isa::bytes w[4];
         for (int q = 0; q < 4; ++q) w[q] = isa::load(memory + q * 4 * isa::rows);
         typename isa::ints sum[chains];
@@ -64,30 +85,100 @@ inline double int8_roof() {
         float out[isa::rows];
         for (const auto& v : sum) {
             isa::store(out, isa::to_floats(v));
-            sink = sink + out[0];
+            benchmark::DoNotOptimize(out[0]);
         }
     });
-    return 2.0 * chains * rounds * 16 * isa::rows / s;
 }
 
-/// Bytes a second of a sum over 256 MB.
-inline double read_roof() {
-    using loupe::simd::floats;
-    loupe::aligned_vector<float> memory(64 << 20, 1.0F);
-    volatile float sink = 0;
-    const double s = seconds_of([&] {
-        floats sum[8];
-        for (auto& v : sum) v = floats(0.0F);
-        for (std::size_t i = 0; i < memory.size(); i += 8 * static_cast<std::size_t>(loupe::simd::width)) {
-#pragma GCC unroll 8
-            for (int c = 0; c < 8; ++c)
-                sum[c] += floats::load_aligned(memory.data() + i + static_cast<std::size_t>(c * loupe::simd::width));
+/// Products and additions of BF16 in float a second; 0 where the machine has no instruction for them.
+inline double bf16_roof([[maybe_unused]] loupe::executor& threads) {
+#if defined(__AVX512BF16__)
+    using detail::chains;
+    constexpr int rounds = 1'000'000;
+    return detail::rate(threads, 2.0 * chains * rounds * 32, [] {
+        __m512 sum[chains];
+        for (int c = 0; c < chains; ++c) sum[c] = _mm512_set1_ps(static_cast<float>(c));
+        const __m512bh a = _mm512_cvtne2ps_pbh(_mm512_set1_ps(1.5F), _mm512_set1_ps(0.5F));
+        const __m512bh b = _mm512_cvtne2ps_pbh(_mm512_set1_ps(1e-7F), _mm512_set1_ps(-1e-7F));
+        for (int i = 0; i < rounds; ++i) {
+#pragma GCC unroll 12
+            for (int c = 0; c < chains; ++c) sum[c] = _mm512_dpbf16_ps(sum[c], a, b);
         }
-        floats total(0.0F);
-        for (const auto& v : sum) total += v;
-        sink = loupe::simd::sum(total);
+        for (const auto& v : sum) benchmark::DoNotOptimize(_mm512_reduce_add_ps(v));
     });
-    return static_cast<double>(memory.size() * sizeof(float)) / s;
+#else
+    return 0;
+#endif
 }
+
+/// The sum of n floats, read in `Streams` places at once, each of them in steps of four batches and, if `Ahead` is not 0, fetched that many
+/// bytes ahead.
+template <int Streams, int Ahead>
+inline float read(const float* from, index_t n) {
+    using loupe::simd::floats;
+    constexpr int batches = 4, step = batches * loupe::simd::width;
+    const index_t each = n / Streams / step * step;
+    floats sum[Streams * batches];
+    for (auto& v : sum) v = floats(0.0F);
+    for (index_t i = 0; i < each; i += step) {
+#pragma GCC unroll 4
+        for (int s = 0; s < Streams; ++s) {
+            const float* const at = from + s * each + i;
+            if constexpr (Ahead > 0) {
+#pragma GCC unroll 4
+                for (int line = 0; line < step * 4; line += 64) __builtin_prefetch(reinterpret_cast<const char*>(at) + Ahead + line);
+            }
+#pragma GCC unroll 4
+            for (int b = 0; b < batches; ++b) sum[s * batches + b] += floats::load_aligned(at + b * loupe::simd::width);
+        }
+    }
+    for (int i = 1; i < Streams * batches; ++i) sum[0] += sum[i];
+    return loupe::simd::sum(sum[0]);
+}
+
+/// Reading of memory: 256 MB, in every way in which a kernel may read its weights, of which the fastest counts.
+class reader {
+    loupe::aligned_vector<float> values_ = loupe::aligned_vector<float>(std::size_t{64} << 20, 1.0F);
+
+    double seconds(loupe::executor& threads, float (*sum)(const float*, index_t), index_t piece) const {
+        const index_t pieces = std::ssize(values_) / piece;
+        return seconds_of(
+            [&] {
+                threads.for_ranges(pieces, 1, [&](index_t first, index_t last) {
+                    for (; first < last; ++first) benchmark::DoNotOptimize(sum(values_.data() + first * piece, piece));
+                });
+            },
+            3);
+    }
+
+  public:
+    /// Bytes a second.
+    double rate(loupe::executor& threads) const {
+        double best = 1e9;
+        for (const auto sum : {&read<1, 0>, &read<4, 0>, &read<1, 1024>, &read<1, 4096>, &read<4, 512>}) {
+            for (const index_t piece : {1 << 15, 1 << 20}) best = std::min(best, seconds(threads, sum, piece));
+        }
+        return static_cast<double>(values_.size() * sizeof(float)) / best;
+    }
+};
+
+/// All of them, in operations and bytes a second.
+struct roofs {
+    double floats, int8, bf16, reading;
+
+    static roofs measure(loupe::executor& threads) {
+        return {float_roof(threads), int8_roof(threads), bf16_roof(threads), reader().rate(threads)};
+    }
+    /// Names them in the benchmark's output. `beside`: "one thread".
+    void put(const std::string& beside) const {
+        const auto say = [&](const char* name, double rate, const char* unit) {
+            benchmark::AddCustomContext("roof, " + std::string(name) + ", " + beside, std::to_string(rate * 1e-9) + " " + unit);
+        };
+        say("float", floats, "GFLOP/s");
+        say("int8", int8, "GOP/s");
+        if (bf16 > 0) say("BF16", bf16, "GFLOP/s");
+        say("reading", reading, "GB/s");
+    }
+};
 
 } // namespace bench

@@ -157,7 +157,7 @@ def main():
     memory(f"{folder}/ladder_memory.svg")
     tile(f"{folder}/ladder_tile.svg")
     panel(f"{folder}/ladder_panel.svg")
-    chart(f"{folder}/ladder_rungs.svg", shares, float(measured["context"]["roof, float"].split()[0]))
+    chart(f"{folder}/ladder_rungs.svg", shares, float(measured["context"]["roof, float, 1 thread"].split()[0]))
 
 
 main()

@@ -4,7 +4,7 @@
     loupe_bench_kernels --benchmark_out=kernels.json --benchmark_out_format=json
     roofline.py kernels.json roofline.svg
 
-A point is a kernel with a format (or a size): operations per byte, every operand and result counted once, against operations per second.
+A point is a kernel on one thread with a format (or a size): operations per byte, every operand and result counted once, against operations per second.
 The roofs are those that the same process measured. Of repetitions the median is drawn. Exit codes: 0 done; 1 bad input; 2 wrong usage.
 """
 import json
@@ -18,7 +18,7 @@ WIDTH, HEIGHT = 1480, 1000
 LEFT, RIGHT, TOP, BOTTOM = 80, 1190, 84, 930  # the plot; the legend stands to the right of it
 FONT, LINE = 11, 13  # labels: size, and height of a line
 COLOURS = ["#1b6ca8", "#c8501e", "#2f7d32", "#7b3fa0", "#8a6d00", "#b0306a", "#00756f", "#555555"]
-ROOFS = {"roof, reading": "GB/s", "roof, float": "GFLOP/s", "roof, int8": "GOP/s"}
+ROOFS = {"roof, reading, 1 thread": "GB/s", "roof, float, 1 thread": "GFLOP/s", "roof, int8, 1 thread": "GOP/s"}
 
 
 class BadInput(Exception):
@@ -56,7 +56,9 @@ def read(path):
     points = []
     for name, of in runs.items():
         measured = of["median"] or of["single"]
-        kernel, *parts = name.split("/")
+        kernel, *parts = (part for part in name.split("/") if part != "real_time" and part != "threads:1")
+        if any(part.startswith("threads:") for part in parts):
+            continue  # the roofs are those of one thread
         formats = [part for part in parts if ":" not in part]
         sizes = [tuple(part.split(":", 1)) for part in parts if ":" in part]
         kind = kernel.replace("_", " ")
@@ -232,7 +234,7 @@ def draw(machine, date, roofs, points):
         y += 6
     y += 12
     for line in ("Bytes: every operand and result", "once. A point above the slanted", "line has them in a cache.", "",
-                 "Integer products stand under the", "roof of 8-bit integers, all else", "under that of floats."):
+                 "Packed products of integers stand", "under the roof of 8-bit integers, all", "else under that of floats (BF16: twice", "that)."):
         out.append(f'<text x="{RIGHT + 22}" y="{y}" font-size="12" fill="#555">{line}</text>')
         y += 17
     out.append("</svg>\n")

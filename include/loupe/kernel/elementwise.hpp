@@ -105,11 +105,23 @@ inline void softcap(std::span<float> x, float cap) {
     }
 }
 
+/// The largest of the values; −∞ of none.
+inline float largest(std::span<const float> x) {
+    using simd::floats;
+    const auto n = static_cast<index_t>(x.size());
+    floats most(-std::numeric_limits<float>::infinity());
+    index_t i = 0;
+    for (; i + simd::width <= n; i += simd::width) most = xsimd::max(most, floats::load_unaligned(x.data() + i));
+    float found = simd::largest(most);
+    for (; i < n; ++i) found = std::max(found, x[i]);
+    return found;
+}
+
 /// softmax in place, by subtraction of the maximum.
 inline void softmax(std::span<float> x) {
     using simd::floats;
     const auto n = static_cast<index_t>(x.size());
-    const float largest = *std::max_element(x.begin(), x.end());
+    const float largest = kernel::largest(x);
     floats lanes(0.0F);
     index_t i = 0;
     for (; i + simd::width <= n; i += simd::width) {
@@ -126,19 +138,14 @@ inline void softmax(std::span<float> x) {
 inline double log_sum_exp(std::span<const float> x) {
     using simd::floats;
     const auto n = static_cast<index_t>(x.size());
-    floats highest(-std::numeric_limits<float>::infinity());
-    index_t i = 0;
-    for (; i + simd::width <= n; i += simd::width) highest = xsimd::max(highest, floats::load_unaligned(x.data() + i));
-    alignas(64) float lane[simd::width];
-    highest.store_aligned(lane);
-    float largest = *std::max_element(lane, lane + simd::width);
-    for (; i < n; ++i) largest = std::max(largest, x[i]);
+    const float largest = kernel::largest(x);
     // Partial sums over stretches of a few thousand keep float's rounding away from the total.
     double sum = 0;
     for (index_t begin = 0; begin < n; begin += 1024) {
         const index_t end = std::min(n, begin + 1024);
         floats lanes(0.0F);
-        for (i = begin; i + simd::width <= end; i += simd::width) {
+        index_t i = begin;
+        for (; i + simd::width <= end; i += simd::width) {
             lanes += xsimd::exp(floats::load_unaligned(x.data() + i) - floats(largest));
         }
         sum += simd::sum(lanes);

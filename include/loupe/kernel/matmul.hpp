@@ -67,26 +67,26 @@ inline aligned_vector<std::byte> pack(const weight_view& w, const packed_product
 namespace detail {
 
 template <int M, int N>
-inline void tile(matrix_view<const float> x, index_t t, const float* w, index_t width, float* y, index_t y_stride) {
+inline void tile(matrix_view<const float> x, index_t t, const float* w, index_t stride, float* y, index_t y_stride) {
     std::array<const float*, M> xs;
     std::array<const float*, N> ws;
     for (int m = 0; m < M; ++m) xs[m] = x.data + (t + m) * x.stride;
-    for (int n = 0; n < N; ++n) ws[n] = w + n * width;
-    dot_tile<M, N>(xs, ws, width, y, y_stride);
+    for (int n = 0; n < N; ++n) ws[n] = w + n * stride;
+    dot_tile<M, N>(xs, ws, x.width, y, y_stride);
 }
 
-/// `tokens` (at most tile_x) rows of x from t on, against `rows` decoded weight rows.
+/// M rows of x from t on, against `rows` decoded weight rows that begin `stride` floats apart.
 template <int M>
-inline void tile_row(matrix_view<const float> x, index_t t, const float* w, index_t rows, index_t width, float* y, index_t y_stride) {
+inline void tile_row(matrix_view<const float> x, index_t t, const float* w, index_t rows, index_t stride, float* y, index_t y_stride) {
     index_t n = 0;
-    for (; n + tile_w <= rows; n += tile_w) tile<M, tile_w>(x, t, w + n * width, width, y + n, y_stride);
-    for (; n < rows; ++n) tile<M, 1>(x, t, w + n * width, width, y + n, y_stride);
+    for (; n + tile_w <= rows; n += tile_w) tile<M, tile_w>(x, t, w + n * stride, stride, y + n, y_stride);
+    for (; n < rows; ++n) tile<M, 1>(x, t, w + n * stride, stride, y + n, y_stride);
 }
 
 template <int... Ms>
 inline void tile_rest(index_t tokens, std::integer_sequence<int, Ms...>, matrix_view<const float> x, index_t t, const float* w,
-                      index_t rows, index_t width, float* y, index_t y_stride) {
-    (void)((tokens == Ms + 1 && (tile_row<Ms + 1>(x, t, w, rows, width, y, y_stride), true)) || ...);
+                      index_t rows, index_t stride, float* y, index_t y_stride) {
+    (void)((tokens == Ms + 1 && (tile_row<Ms + 1>(x, t, w, rows, stride, y, y_stride), true)) || ...);
 }
 
 /// Strips [first, last) of a packed matrix against all tokens.
@@ -119,19 +119,22 @@ inline void multiply_packed(const weight_view& w, const activation_rows& x, matr
 /// Rows [first, first + rows) decoded to float, a panel that stays in the second-level cache while all tokens pass over it.
 inline void multiply_decoded(const weight_view& w, matrix_view<const float> x, matrix_view<float> y, index_t first, index_t rows) {
     thread_local scratch<float> buffer;
-    // Floats are used where they lie, unless a file put them on an odd address.
-    const bool in_place = w.format->id == 0 && reinterpret_cast<std::uintptr_t>(w.data) % alignof(float) == 0;
+    // Few tokens take floats where they lie, unless a file put them on an odd address. Many are worth a copy whose rows do not begin a
+    // multiple of 4 KB apart, where they would compete for the same lines of the first-level cache.
+    const bool in_place = w.format->id == 0 && x.rows <= tile_x && reinterpret_cast<std::uintptr_t>(w.data) % alignof(float) == 0;
     const float* decoded = reinterpret_cast<const float*>(w.data + first * w.row_bytes());
+    index_t stride = w.width;
     if (!in_place) {
-        const std::span<float> out = buffer.take(rows * w.width);
-        for (index_t r = 0; r < rows; ++r) w.decode_row(first + r, out.data() + r * w.width);
+        stride += 16; // a cache line
+        const std::span<float> out = buffer.take(rows * stride);
+        for (index_t r = 0; r < rows; ++r) w.decode_row(first + r, out.data() + r * stride);
         decoded = out.data();
     }
     index_t t = 0;
     for (; t + tile_x <= x.rows; t += tile_x) {
-        tile_row<tile_x>(x, t, decoded, rows, w.width, y.data + t * y.stride + first, y.stride);
+        tile_row<tile_x>(x, t, decoded, rows, stride, y.data + t * y.stride + first, y.stride);
     }
-    tile_rest(x.rows - t, std::make_integer_sequence<int, tile_x - 1>{}, x, t, decoded, rows, w.width, y.data + t * y.stride + first,
+    tile_rest(x.rows - t, std::make_integer_sequence<int, tile_x - 1>{}, x, t, decoded, rows, stride, y.data + t * y.stride + first,
               y.stride);
 }
 
