@@ -110,7 +110,7 @@ void add_common(std::vector<variant>& list) {
     add<Base, with<Base, slot::weights<weights::requantized<format::q8_0>>>>(list, "weights-q8_0", "matrices rounded to Q8_0");
     add<Base, with<Base, slot::weights<weights::requantized<format::q4_0>>>>(list, "weights-q4_0", "matrices rounded to Q4_0");
     add<Base, with<Base, slot::weights<weights::packed<>>>>(
-        list, "int8-products", "products of 8-bit integers, activations rounded; only matrices of integer formats", always, true);
+        list, "int8-products", "packed products: activations rounded to 8 bits, or to BF16 before BF16 matrices", always, true);
     const auto prunes = [](const dimensions& d) { return d.first_full() + 1 < d.blocks(); };
     add<Base, with<Base, slot::prune<prune::received_attention<std::ratio<1, 4>>>>>(
         list, "prune-attention-25", "behind the first full block: without the quarter of the tokens that received least attention", prunes);
