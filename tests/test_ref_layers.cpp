@@ -24,7 +24,7 @@ std::vector<float> random_values(index_t count, float scale, unsigned seed) {
     return values;
 }
 
-weight_matrix matrix_of(index_t rows, index_t width, std::vector<float> values) {
+weight_matrix matrix_of(std::vector<float> values, index_t rows, index_t width) {
     const auto owner = std::make_shared<const std::vector<float>>(std::move(values));
     weight_matrix m;
     m.format = &format::info_of<format::f32>();
@@ -36,7 +36,7 @@ weight_matrix matrix_of(index_t rows, index_t width, std::vector<float> values) 
 }
 /// Values that leave a row of `width` normal values at their size.
 weight_matrix random_matrix(index_t rows, index_t width, unsigned seed) {
-    return matrix_of(rows, width, random_values(rows * width, 1 / std::sqrt(static_cast<float>(width)), seed));
+    return matrix_of(random_values(rows * width, 1 / std::sqrt(static_cast<float>(width)), seed), rows, width);
 }
 
 template <class T>
@@ -121,16 +121,18 @@ void check_attention(index_t heads, index_t kv_heads, index_t D, index_t window)
                 4 + static_cast<double>(cap));
 }
 
-/// Small whole numbers: what is summed of them is exact.
-std::vector<float> whole_values(index_t count, unsigned seed) {
+/// Whole numbers up to `largest`: sums of their products are exact while they stay below 2²⁴.
+std::vector<float> whole_values(index_t count, int largest, unsigned seed) {
     std::mt19937 random(seed);
     std::vector<float> values(static_cast<std::size_t>(count));
-    for (float& v : values) v = static_cast<float>(static_cast<int>(random() % 9) - 4);
+    for (float& v : values) v = static_cast<float>(static_cast<int>(random() % static_cast<unsigned>(2 * largest + 1)) - largest);
     return values;
 }
-weight_matrix whole_matrix(index_t rows, index_t width, unsigned seed) { return matrix_of(rows, width, whole_values(rows * width, seed)); }
+weight_matrix whole_matrix(index_t rows, index_t width, unsigned seed) {
+    return matrix_of(whole_values(rows * width, 400, seed), rows, width);
+}
 
-/// Keys and values without norm and rope, from whole numbers: float and double round the same ones. They reach hundreds, so that every
+/// Keys and values without norm and rope, from whole numbers: float and double round the same ones. They reach thousands, so that every
 /// format but F32 changes some.
 template <class Format>
 void check_cached_attention() {
@@ -143,8 +145,8 @@ void check_cached_attention() {
                         random_matrix(width, heads * D, 4),
                         {},
                         {}};
-    const auto x = whole_values(tokens * width, 7);
-    const float scale = 1e-4F; // scores of a few units
+    const auto x = whole_values(tokens * width, 4, 7);
+    const float scale = 3e-8F; // scores of a few units
     const attention_layer<sliding, kv::full, norm::none, norm::none, norm::none, softcap::none, false, true, false, probe::none> layer{
         &w, {0, heads, kv_heads, D, {window}, scale, 0, false}};
     kv_cache cache(kv_heads * D, 0, window, format::info_of<Format>());
@@ -174,6 +176,7 @@ void check_cached_attention() {
 TEST_CASE("attention: keys and values in a format", "[ref]") {
     check_cached_attention<format::f32>();
     check_cached_attention<format::bf16>();
+    check_cached_attention<format::f16>();
     check_cached_attention<format::q8_0>();
 }
 
