@@ -156,8 +156,8 @@ void attention(benchmark::State& state, const attention_sizes& sizes) {
     cache.make_room(0, depth + tokens);
     const auto rows = random_floats(1024 * width);
     for (index_t p = 0; p < depth + tokens; ++p) {
-        std::copy_n(rows.begin() + p % 1024 * width, width, cache.key(p));
-        std::copy_n(rows.begin() + (p + 1) % 1024 * width, width, cache.value(p));
+        const auto row = [&](index_t i) { return std::span(rows).subspan(i % 1024 * width, width); };
+        cache.write(p, row(p), row(p + 1));
     }
     const auto q = random_floats(tokens * sizes.heads * sizes.head_width);
     aligned_vector<float> out(q.size());
