@@ -180,10 +180,7 @@ struct attention_layer {
                 }
             });
             cache.make_room(c.position, c.tokens);
-            for (index_t t = 0; t < c.tokens; ++t) {
-                std::copy_n(k[t].data(), kv_width, cache.key(c.position + t));
-                std::copy_n(v[t].data(), kv_width, cache.value(c.position + t));
-            }
+            for (index_t t = 0; t < c.tokens; ++t) cache.write(c.position + t, k[t], v[t]);
         }
         const auto mix = c.memory.mix.take(c.tokens, q_width);
         attend<Mask>(c, sizes, q, cache, mix);
