@@ -39,9 +39,10 @@ inline void multiply(std::span<float> x, std::span<const float> y) {
     for (; i < n; ++i) x[i] *= y[i];
 }
 
-/// x[i] = Activation(x[i]) · y[i].
+/// x[i] = Activation(x[i]) · y[i]. Not inlined: a row is long, and g++ would lay out the exponential's many registers anew for every
+/// caller.
 template <class Activation>
-inline void gate(std::span<float> x, std::span<const float> y) {
+[[gnu::noinline]] inline void gate(std::span<float> x, std::span<const float> y) {
     if constexpr (requires(simd::floats v) {
                       { Activation::apply(v) } -> std::convertible_to<simd::floats>;
                   }) {
