@@ -4,8 +4,9 @@
     loupe_bench_kernels --benchmark_out=kernels.json --benchmark_out_format=json
     roofline.py kernels.json roofline.svg
 
-A point is a kernel on one thread with a format (or a size): operations per byte, every operand and result counted once, against operations per second.
-The roofs are those that the same process measured. Of repetitions the median is drawn. Exit codes: 0 done; 1 bad input; 2 wrong usage.
+A point is a kernel on one thread with a format (or a size): operations per byte, every operand and result counted once, against operations
+per second. Of products, those of 1 and 512 tokens with the first matrix are drawn. The roofs are those that the same process measured. Of
+repetitions the median is drawn. Exit codes: 0 done; 1 bad input; 2 wrong usage.
 """
 import json
 import math
@@ -42,7 +43,7 @@ def read(path):
         if not number or float(number[1]) <= 0:
             raise BadInput(f"{path}: expected \"{name}\" in the context, as \"118.0 {unit}\", found \"{text}\"")
         roofs[name] = float(number[1])
-    runs, left_out = {}, []
+    runs, left_out, matrix = {}, [], None
     for run in found["benchmarks"]:
         name = run.get("run_name", run.get("name", "?"))
         if run.get("run_type") == "aggregate" and run.get("aggregate_name") != "median":
@@ -56,19 +57,28 @@ def read(path):
     points = []
     for name, of in runs.items():
         measured = of["median"] or of["single"]
-        kernel, *parts = (part for part in name.split("/") if part != "real_time" and part != "threads:1")
-        if any(part.startswith("threads:") for part in parts):
-            continue  # the roofs are those of one thread
-        formats = [part for part in parts if ":" not in part]
+        kernel, *parts = (part for part in name.split("/") if part not in ("real_time", "threads:1"))
         sizes = [tuple(part.split(":", 1)) for part in parts if ":" in part]
+        what = [part for part in parts if ":" not in part]
+        is_product = kernel in ("matmul", "packed_matmul")
+        if "threads" in dict(sizes):
+            continue  # the roofs are those of one thread
+        if is_product:
+            matrix = matrix or what[1]
+            if what[1] != matrix or dict(sizes)["tokens"] not in ("1", "512"):
+                continue  # else no label would find room
+            what = what[:1]
         kind = kernel.replace("_", " ")
-        if formats and sizes:
+        if sizes:
             kind += ", " + ", ".join("1 token" if (key, value) == ("tokens", "1") else f"{value} {key}" for key, value in sizes)
-        label = " ".join(formats) or " × ".join(value for _, value in sizes) or kind
+        label = " ".join(what)
         points.append((kernel, kind, label, *(statistics.median(values) for values in zip(*measured))))
     if not points:
         raise BadInput(f"{path}: expected benchmarks with the counters FLOP/byte and GFLOP/s, found none")
-    return str(context.get("machine", context.get("host_name", "unknown machine"))), str(context.get("date", ""))[:10], roofs, points, left_out
+    machine = str(context.get("machine", context.get("host_name", "unknown machine")))
+    if matrix:
+        machine += f"; products with {matrix}"
+    return machine, str(context.get("date", ""))[:10], roofs, points, left_out
 
 
 def crosses(a, b):
