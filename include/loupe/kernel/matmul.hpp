@@ -181,7 +181,7 @@ inline void matmul(std::span<const product> products, executor& threads) {
             }
             if (from == i) storage[i].fill(x, w.products->x_form, threads);
         } else {
-            each = std::clamp<index_t>(32768 / std::max<index_t>(1, w.width), 2 * tile_w, 64);
+            each = std::clamp<index_t>(32768 / std::max<index_t>(1, w.width) / tile_w * tile_w, 2 * tile_w, 64); // whole tiles
         }
         source.push_back(from);
         for (index_t first = 0; first < count; first += each) parts.push_back({i, first, std::min(count, first + each)});
