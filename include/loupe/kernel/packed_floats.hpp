@@ -6,6 +6,7 @@
 #include <loupe/format/floats.hpp>
 #include <loupe/kernel/matmul.hpp>
 
+#include <concepts>
 #include <cstring>
 
 namespace loupe::kernel {
@@ -13,24 +14,18 @@ namespace loupe::kernel {
 /// One register of rows of one unit of columns of a format. add_to(sum, x, size): sum + the products with a token's unit of activations, of
 /// a tile of `size` tokens. write(to, stride), where it makes a product faster to do so once for many tokens: the columns as floats.
 template <class Isa, class F>
-struct float_unit;
-
-template <class Isa>
-struct float_unit<Isa, format::f32> {
+struct float_unit { // F32, F16
+    static constexpr bool is_half = std::same_as<F, format::f16>;
     static constexpr index_t columns = 1;
     static constexpr activation_form x_form = activation_form::floats;
     typename Isa::floats w;
-    static float_unit read(const std::byte* from) { return {Isa::load_float(from)}; }
-    typename Isa::floats add_to(const typename Isa::floats& sum, const float* x, index_t) const { return Isa::fma(w, Isa::all(*x), sum); }
-};
-
-template <class Isa>
-struct float_unit<Isa, format::f16> {
-    static constexpr index_t columns = 1;
-    static constexpr activation_form x_form = activation_form::floats;
-    typename Isa::floats w;
-    static float_unit read(const std::byte* from) { return {Isa::load_half(from)}; }
-    void write(float* to, index_t) const { Isa::store(to, w); }
+    static float_unit read(const std::byte* from) {
+        if constexpr (is_half)
+            return {Isa::load_half(from)};
+        else
+            return {Isa::load_float(from)};
+    }
+    void write(float* to, index_t) const requires is_half { Isa::store(to, w); }
     typename Isa::floats add_to(const typename Isa::floats& sum, const float* x, index_t) const { return Isa::fma(w, Isa::all(*x), sum); }
 };
 
