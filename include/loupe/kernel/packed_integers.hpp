@@ -11,6 +11,7 @@
 #include <loupe/kernel/matmul.hpp>
 
 #include <array>
+#include <bit>
 #include <cstring>
 
 namespace loupe::kernel {
@@ -32,10 +33,11 @@ struct floats_of<Isa, 0> {};
 
 } // namespace detail
 
-/// 32 columns of a strip: levels as bytes, unsigned if activations are the signed factor (then 128 may have been Added), else signed and
-/// none above Largest; scales of one group or two. The same for all formats that are alike in this.
-template <class Isa, int Groups, bool HasMinimum, int Largest, bool Added>
+/// 32 columns of a strip: levels as bytes, unsigned if activations are the signed factor (for which a power of two may have been Added),
+/// else signed and none above Largest; scales of one group or two. The same for all formats that are alike in this.
+template <class Isa, int Groups, bool HasMinimum, int Largest, unsigned Added>
 struct integer_chunk {
+    static constexpr unsigned added = Added;
     typename Isa::bytes w[8];
     [[no_unique_address]] detail::ints_of<Isa, Isa::signed_activations ? 0 : 2> start;
     typename Isa::floats scale[Groups];
@@ -75,8 +77,10 @@ struct integer_chunk {
   private:
     /// What a sum of 16 products begins with: minus what was added to weights or activations.
     __attribute__((always_inline)) typename Isa::ints start_of(std::size_t half, const quantized_chunk& x) const {
-        if constexpr (Isa::signed_activations) {
-            return Isa::all(Added ? x.start[half] : 0);
+        if constexpr (Isa::signed_activations && Added == 0) {
+            return Isa::all(0);
+        } else if constexpr (Isa::signed_activations) {
+            return Isa::template shift_right<std::countr_zero(128U / Added)>(Isa::all(x.start[half]));
         } else {
             return start.at[half];
         }
@@ -98,14 +102,14 @@ struct packing {
     static constexpr bool is_super = !scales_are_words && form::scales != kind::e4m3;
     static constexpr bool minimum_apart = form::has_minimum && form::scales != kind::super_nibbles;
 
-    static constexpr bool is_unsigned = form::table == nullptr && form::zero == 0;  ///< codes are the weights
-    static constexpr int added = Isa::signed_activations && !is_unsigned ? 128 : 0; ///< to a weight, to make it an unsigned byte
+    /// What makes an unsigned byte of a level, where the product needs one: for most formats the code is that byte.
+    static constexpr unsigned added = !Isa::signed_activations ? 0 : form::table != nullptr ? 128 : form::zero;
 
     static constexpr index_t plane = 4 * rows; ///< bytes of one register
     static constexpr index_t scale_bytes = rows * (scales_are_words ? 2 : 1);
     static constexpr index_t header_bytes = is_super ? rows * 2 * (form::has_minimum ? 2 : 1) : 0;
     static constexpr index_t chunk_bytes = plane * form::bits + chunk_groups * scale_bytes * (minimum_apart ? 2 : 1);
-    static constexpr index_t ahead = 4096; ///< how far ahead a strip is asked for
+    static constexpr index_t ahead = 256; ///< how far ahead a strip is asked for; from further on, the processor fetches by itself
     static constexpr index_t span_bytes = header_bytes + span / 32 * chunk_bytes;
 
     /// Bytes of a strip of `width` columns.
@@ -152,8 +156,11 @@ struct packing {
         }
     }
 
-    /// What 32 columns of a strip are for a product.
-    using chunk = integer_chunk<Isa, chunk_groups, form::has_minimum, Isa::signed_activations ? 127 : form::largest, added != 0>;
+    /// What 32 columns of a strip are for a product: unpacked on the way, and expanded, which is alike for as many formats as possible.
+    template <unsigned Added>
+    using chunk_with = integer_chunk<Isa, chunk_groups, form::has_minimum, Isa::signed_activations ? 127 : form::largest, Added>;
+    using chunk = chunk_with<added>;
+    using expanded_chunk = chunk_with<added == 0 ? 0 : 128>;
 
     /// y[t · stride + r] = row r of the strip · token t for tokens [0, Tokens) of a tile of `size`; writes `rows` values for each.
     template <int Tokens>
@@ -173,7 +180,7 @@ struct packing {
     }
 
     /// A strip as width / 32 chunks.
-    static void expand(const std::byte* strip, index_t width, chunk* to) {
+    static void expand(const std::byte* strip, index_t width, expanded_chunk* to) {
         for_chunks(
             strip, width, [&](const std::byte* from, const floats& d, const floats& dmin) __attribute__((always_inline)) {
                 read(from, d, dmin, *to++);
@@ -197,15 +204,15 @@ struct packing {
                 }
             }
             for (index_t c = 0; c < span / 32; ++c, strip += chunk_bytes) {
-                // Chunks begin anywhere in a line: the processor's own prefetching does not follow those of Q5_0 and Q8_0 well.
                 for (index_t line = 0; line < chunk_bytes; line += 64) __builtin_prefetch(strip + line + ahead);
                 f(strip, d, dmin);
             }
         }
     }
 
-    __attribute__((always_inline)) static void read(const std::byte* from, const floats& d, const floats& dmin, chunk& out) {
-        levels(from, out.w, std::make_integer_sequence<int, 8>{});
+    template <class Chunk>
+    __attribute__((always_inline)) static void read(const std::byte* from, const floats& d, const floats& dmin, Chunk& out) {
+        levels<Chunk::added>(from, out.w, std::make_integer_sequence<int, 8>{});
         if constexpr (!Isa::signed_activations) {
             out.start.at[0] = Isa::template start<form::largest>(out.w);
             out.start.at[1] = Isa::template start<form::largest>(out.w + 4);
@@ -221,42 +228,45 @@ struct packing {
         }
     }
 
-    template <int... Quads>
+    template <unsigned Added, int... Quads>
     __attribute__((always_inline)) static void levels(const std::byte* from, typename Isa::bytes* w, std::integer_sequence<int, Quads...>) {
-        ((w[Quads] = level(code<Quads>(from))), ...);
-    }
-    template <int Bits, int Quad>
-    static typename Isa::bytes of_plane(const std::byte* from) {
-        const auto v = Isa::load(from + Quad % Bits * plane);
-        if constexpr (Bits == 8) {
-            return v;
-        } else {
-            return Isa::template field<Bits*(Quad / Bits), Bits>(v);
-        }
+        ((w[Quads] = level<Added>(code<Quads>(from))), ...);
     }
     template <int Quad>
     static typename Isa::bytes code(const std::byte* from) {
-        const auto low = of_plane<low_bits, Quad>(from);
-        if constexpr (high_bits == 0) {
+        const auto low = Isa::load(from + Quad % low_bits * plane);
+        if constexpr (low_bits == 8) {
             return low;
+        } else if constexpr (high_bits == 0) {
+            return Isa::template field<low_bits*(Quad / low_bits), low_bits>(low);
         } else {
-            return Isa::template join<low_bits>(low, of_plane<high_bits, Quad>(from + low_bits * plane));
+            const auto high = Isa::load(from + (low_bits + Quad % high_bits) * plane);
+            return Isa::template insert<high_bits*(Quad / high_bits), low_bits, high_bits>(
+                Isa::template field<low_bits*(Quad / low_bits), low_bits>(low), high);
         }
     }
+    /// The level of a code, plus Added.
+    template <unsigned Added>
     static typename Isa::bytes level(typename Isa::bytes code) {
+        constexpr int more = static_cast<int>(Added) - form::zero;
         if constexpr (form::table != nullptr) {
-            const auto v = Isa::look_up(form::table, code);
-            return added == 0 ? v : Isa::template plus<added>(v);
-        } else if constexpr (form::zero == 128) {
-            return code; // stored as it is wanted
+            return Isa::look_up(table<Added>.data(), code);
+        } else if constexpr (form::zero == 128 || more == 0) { // codes of 8 bits are stored as they are wanted
+            return code;
         } else {
-            return added == form::zero ? code : Isa::template plus<added - form::zero>(code);
+            return Isa::template plus<more>(code);
         }
     }
+    template <unsigned Added>
+    static constexpr auto table = [] {
+        std::array<std::int8_t, 16> out{};
+        for (std::size_t i = 0; i < out.size(); ++i) out[i] = static_cast<std::int8_t>(form::table[i] + static_cast<int>(Added));
+        return out;
+    }();
     static typename Isa::floats load_scale(const std::byte* from, const typename Isa::floats& d) {
         if constexpr (form::scales == kind::half) return Isa::load_half(from);
         if constexpr (form::scales == kind::bfloat) return Isa::load_bfloat(from);
-        if constexpr (form::scales == kind::e4m3) return Isa::times(Isa::load_e4m3(from), Isa::all(0.5F));
+        if constexpr (form::scales == kind::e4m3) return Isa::load_e4m3(from, 0.5F);
         if constexpr (form::scales == kind::super_signed) return Isa::times(d, Isa::load_signed(from));
         if constexpr (form::scales == kind::super_unsigned) return Isa::times(d, Isa::template load_field<0, 8>(from));
         if constexpr (form::scales == kind::super_nibbles) return Isa::times(d, Isa::template load_field<0, 4>(from));
@@ -292,7 +302,7 @@ inline const quantized_chunk* activations_of(const std::byte* x) { return reinte
 template <class Isa, is::integer_format F>
 constexpr packed_products make_products() {
     using form = packing<Isa, F>;
-    using chunk = typename form::chunk;
+    using chunk = typename form::expanded_chunk;
     return {
         .rows = Isa::rows,
         .x_form = Isa::signed_activations ? activation_form::signed_bytes : activation_form::unsigned_bytes,

@@ -77,10 +77,10 @@ struct int8_portable {
     static bytes field(bytes v) {
         return each_byte([&](std::size_t i) { return (v.at[i] >> Shift) & ((1 << Bits) - 1); });
     }
-    /// low | high << Shift.
-    template <int Shift>
-    static bytes join(bytes low, bytes high) {
-        return each_byte([&](std::size_t i) { return low.at[i] | (high.at[i] << Shift); });
+    /// low, and bits [From, From + Bits) of every byte of v at bit To.
+    template <int From, int To, int Bits>
+    static bytes insert(bytes low, bytes v) {
+        return each_byte([&](std::size_t i) { return low.at[i] | (((v.at[i] >> From) & ((1 << Bits) - 1)) << To); });
     }
     template <int Value>
     static bytes plus(bytes v) {
@@ -116,6 +116,12 @@ struct int8_portable {
         out.at.fill(v);
         return out;
     }
+    /// v / 2^Shift, rounded down.
+    template <int Shift>
+    static ints shift_right(ints v) {
+        for (auto& i : v.at) i >>= Shift;
+        return v;
+    }
     static floats zero() { return floats{}; }
     static floats to_floats(const ints& v) {
         return each_row([&](std::size_t i) { return static_cast<float>(v.at[i]); });
@@ -136,10 +142,10 @@ struct int8_portable {
     static floats load_bfloat(const std::byte* from) {
         return each_row([&](std::size_t i) { return std::bit_cast<float>(static_cast<std::uint32_t>(word(from, i)) << 16); });
     }
-    /// Unsigned E4M3 (bias 7, no NaN).
-    static floats load_e4m3(const std::byte* from) {
+    /// factor · unsigned E4M3 (bias 7, no NaN).
+    static floats load_e4m3(const std::byte* from, float factor) {
         return each_row([&](std::size_t i) {
-            return std::bit_cast<float>(static_cast<std::uint32_t>(static_cast<std::uint8_t>(from[i])) << 20) * 0x1p120F;
+            return std::bit_cast<float>(static_cast<std::uint32_t>(static_cast<std::uint8_t>(from[i])) << 20) * (0x1p120F * factor);
         });
     }
     /// Bits [Shift, Shift + Bits) of a byte for each row.
@@ -200,9 +206,10 @@ struct int8_avx2 {
     static bytes field(bytes v) {
         return _mm256_and_si256(_mm256_srli_epi16(v, Shift), _mm256_set1_epi8((1 << Bits) - 1));
     }
-    template <int Shift>
-    static bytes join(bytes low, bytes high) {
-        return _mm256_or_si256(low, _mm256_slli_epi16(high, Shift));
+    template <int From, int To, int Bits>
+    static bytes insert(bytes low, bytes v) {
+        const bytes moved = From >= To ? _mm256_srli_epi16(v, From - To) : _mm256_slli_epi16(v, To - From);
+        return _mm256_or_si256(low, _mm256_and_si256(moved, _mm256_set1_epi8(((1 << Bits) - 1) << To)));
     }
     template <int Value>
     static bytes plus(bytes v) {
@@ -265,9 +272,9 @@ struct int8_avx2 {
         const __m256i wide = _mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));
         return _mm256_castsi256_ps(_mm256_slli_epi32(wide, 16));
     }
-    static floats load_e4m3(const std::byte* from) {
+    static floats load_e4m3(const std::byte* from, float factor) {
         const __m256i wide = _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(from)));
-        return _mm256_mul_ps(_mm256_castsi256_ps(_mm256_slli_epi32(wide, 20)), _mm256_set1_ps(0x1p120F));
+        return _mm256_mul_ps(_mm256_castsi256_ps(_mm256_slli_epi32(wide, 20)), _mm256_set1_ps(0x1p120F * factor));
     }
     template <int Shift, int Bits>
     static floats load_field(const std::byte* from) {
@@ -301,9 +308,11 @@ struct int8_vnni {
     static bytes field(bytes v) {
         return _mm512_and_si512(_mm512_srli_epi16(v, Shift), _mm512_set1_epi8((1 << Bits) - 1));
     }
-    template <int Shift>
-    static bytes join(bytes low, bytes high) {
-        return _mm512_or_si512(low, _mm512_slli_epi16(high, Shift));
+    template <int From, int To, int Bits>
+    static bytes insert(bytes low, bytes v) {
+        const bytes moved = From >= To ? _mm512_srli_epi16(v, From - To) : _mm512_slli_epi16(v, To - From);
+        constexpr int low_or_both = 0xF8; // a | (b & c) for every bit
+        return _mm512_ternarylogic_epi32(low, moved, _mm512_set1_epi8(((1 << Bits) - 1) << To), low_or_both);
     }
     template <int Value>
     static bytes plus(bytes v) {
@@ -323,6 +332,10 @@ struct int8_vnni {
         return start;
     }
     static ints all(std::int32_t v) { return _mm512_set1_epi32(v); }
+    template <int Shift>
+    static ints shift_right(ints v) {
+        return _mm512_srai_epi32(v, Shift);
+    }
     static floats zero() { return _mm512_setzero_ps(); }
     static floats to_floats(ints v) { return _mm512_cvtepi32_ps(v); }
     static floats all(float x) { return _mm512_set1_ps(x); }
@@ -333,9 +346,9 @@ struct int8_vnni {
         const __m512i wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)));
         return _mm512_castsi512_ps(_mm512_slli_epi32(wide, 16));
     }
-    static floats load_e4m3(const std::byte* from) {
+    static floats load_e4m3(const std::byte* from, float factor) {
         const __m512i wide = _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));
-        return _mm512_mul_ps(_mm512_castsi512_ps(_mm512_slli_epi32(wide, 20)), _mm512_set1_ps(0x1p120F));
+        return _mm512_mul_ps(_mm512_castsi512_ps(_mm512_slli_epi32(wide, 20)), _mm512_set1_ps(0x1p120F * factor));
     }
     template <int Shift, int Bits>
     static floats load_field(const std::byte* from) {
