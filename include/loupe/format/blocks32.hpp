@@ -94,6 +94,7 @@ struct q4_0 {
     static constexpr std::uint32_t id = 2;
     static constexpr std::string_view name = "Q4_0";
     static constexpr index_t length = 32, bytes = 18;
+    static constexpr index_t halves[] = {0};
 
     static void decode(const std::byte* block, float* out) noexcept {
         const float d = detail::load_half(block);
@@ -116,6 +117,7 @@ struct q4_1 {
     static constexpr std::uint32_t id = 3;
     static constexpr std::string_view name = "Q4_1";
     static constexpr index_t length = 32, bytes = 20;
+    static constexpr index_t halves[] = {0, 2};
 
     static void decode(const std::byte* block, float* out) noexcept {
         const float d = detail::load_half(block), m = detail::load_half(block + 2);
@@ -139,6 +141,7 @@ struct q5_0 {
     static constexpr std::uint32_t id = 6;
     static constexpr std::string_view name = "Q5_0";
     static constexpr index_t length = 32, bytes = 22;
+    static constexpr index_t halves[] = {0};
 
     static void decode(const std::byte* block, float* out) noexcept {
         const float d = detail::load_half(block);
@@ -161,6 +164,7 @@ struct q5_1 {
     static constexpr std::uint32_t id = 7;
     static constexpr std::string_view name = "Q5_1";
     static constexpr index_t length = 32, bytes = 24;
+    static constexpr index_t halves[] = {0, 2};
 
     static void decode(const std::byte* block, float* out) noexcept {
         const float d = detail::load_half(block), m = detail::load_half(block + 2);
@@ -185,6 +189,7 @@ struct q8_0 {
     static constexpr std::uint32_t id = 8;
     static constexpr std::string_view name = "Q8_0";
     static constexpr index_t length = 32, bytes = 34;
+    static constexpr index_t halves[] = {0};
 
     static void decode(const std::byte* block, float* out) noexcept {
         const float d = detail::load_half(block);

@@ -12,7 +12,8 @@
 namespace loupe::is {
 
 /// A stored form of weights: blocks of `bytes` bytes that hold `length` values. `id` and `name` are those of GGUF.
-/// `decode(block, out)` writes `length` values; the block needs no alignment.
+/// `decode(block, out)` writes `length` values; the block needs no alignment. A format of integers may say where in a block its binary16
+/// scales lie (`halves`): as long as these are finite, all values are.
 template <class F>
 concept weight_format = requires(const std::byte* block, float* out) {
     { F::id } -> std::convertible_to<std::uint32_t>;
@@ -43,6 +44,26 @@ inline void decode_row(const std::byte* blocks, float* values, index_t count) {
         F::decode_row(blocks, values, count);
     else
         for (index_t i = 0; i < count; i += F::length, blocks += F::bytes) F::decode(blocks, values + i);
+}
+
+/// Whether `count` values, a multiple of F::length, are finite.
+template <is::weight_format F>
+inline bool all_finite(const std::byte* blocks, index_t count) {
+    bool finite = true;
+    for (index_t i = 0; i < count; i += F::length, blocks += F::bytes) {
+        if constexpr (requires { F::halves; }) {
+            for (const index_t at : F::halves) {
+                std::uint16_t half;
+                __builtin_memcpy(&half, blocks + at, sizeof half);
+                finite &= (half & 0x7c00U) != 0x7c00U;
+            }
+        } else {
+            float value[F::length];
+            F::decode(blocks, value);
+            for (const float v : value) finite &= v - v == 0; // NaN for an infinity or a NaN
+        }
+    }
+    return finite;
 }
 
 /// Encodes `count` values, a multiple of F::length, into blocks back to back.

@@ -56,14 +56,19 @@ struct tabled {
 };
 
 inline void nibbles(const std::byte* from, std::uint8_t* code) {
-    for (int j = 0; j < 16; ++j) {
-        code[j] = static_cast<std::uint8_t>(from[j]) & 15U;
-        code[j + 16] = static_cast<std::uint8_t>(from[j]) >> 4U;
-    }
+    const local_bytes<16> q(from);
+    for (int j = 0; j < 16; ++j) code[j] = q[j] & 15U;
+    for (int j = 0; j < 16; ++j) code[j + 16] = static_cast<std::uint8_t>(q[j] >> 4U);
 }
 inline void fifth(const std::byte* from, std::uint8_t* code) {
     const auto word = load<std::uint32_t>(from);
     for (std::uint32_t j = 0; j < 32; ++j) code[j] = static_cast<std::uint8_t>(code[j] | (((word >> j) & 1U) << 4U));
+}
+
+/// f(n, g, codes) for the 32 codes of group g (of 4) in half n of a block of 256.
+template <class F>
+inline void each_32(F&& f, integer_block& out) {
+    for (int i = 0; i < 8; ++i) f(i / 4, i % 4, out.code + 32 * i);
 }
 
 } // namespace detail
@@ -167,10 +172,12 @@ struct integer_form<q2_k> : detail::linear<2, 0, 16, scale_kind::super_nibbles, 
         out.d = detail::load<std::uint16_t>(b + 80);
         out.dmin = detail::load<std::uint16_t>(b + 82);
         for (int i = 0; i < 16; ++i) out.factor[i] = static_cast<std::uint8_t>(b[i]);
-        for (int e = 0; e < 256; ++e) {
-            const auto byte = static_cast<std::uint8_t>(b[16 + 32 * (e / 128) + e % 32]);
-            out.code[e] = (byte >> (2 * (e % 128 / 32))) & 3U;
-        }
+        detail::each_32(
+            [&](int n, int g, std::uint8_t* code) {
+                const detail::local_bytes<32> low(b + 16 + 32 * n);
+                for (int l = 0; l < 32; ++l) code[l] = (low[l] >> (2 * g)) & 3U;
+            },
+            out);
     }
 };
 
@@ -183,11 +190,14 @@ struct integer_form<q3_k> : detail::linear<3, 4, 16, scale_kind::super_signed> {
             const int high = (static_cast<std::uint8_t>(b[104 + i % 4]) >> (2 * (i / 4))) & 3;
             out.factor[i] = static_cast<std::uint8_t>((low | (high << 4)) - 32);
         }
-        for (int e = 0; e < 256; ++e) {
-            const int low = static_cast<std::uint8_t>(b[32 + 32 * (e / 128) + e % 32]) >> (2 * (e % 128 / 32));
-            const int bit = static_cast<std::uint8_t>(b[e % 32]) >> (e / 32);
-            out.code[e] = static_cast<std::uint8_t>((low & 3) | ((bit & 1) << 2));
-        }
+        detail::each_32(
+            [&](int n, int g, std::uint8_t* code) {
+                const detail::local_bytes<32> low(b + 32 + 32 * n), high(b);
+                for (int l = 0; l < 32; ++l) {
+                    code[l] = static_cast<std::uint8_t>(((low[l] >> (2 * g)) & 3U) | (((high[l] >> (4 * n + g)) & 1U) << 2U));
+                }
+            },
+            out);
     }
 };
 
@@ -212,10 +222,12 @@ struct integer_form<q4_k> : detail::linear<4, 0, 32, scale_kind::super_unsigned,
         out.d = detail::load<std::uint16_t>(b);
         out.dmin = detail::load<std::uint16_t>(b + 2);
         detail::k_factors(b + 4, out);
-        for (int e = 0; e < 256; ++e) {
-            const auto byte = static_cast<std::uint8_t>(b[16 + 32 * (e / 64) + e % 32]);
-            out.code[e] = e % 64 < 32 ? byte & 15U : byte >> 4U;
-        }
+        detail::each_32(
+            [&](int n, int g, std::uint8_t* code) {
+                const detail::local_bytes<32> low(b + 16 + 64 * n + 32 * (g / 2));
+                for (int l = 0; l < 32; ++l) code[l] = (low[l] >> (4 * (g % 2))) & 15U;
+            },
+            out);
     }
 };
 
@@ -225,10 +237,14 @@ struct integer_form<q5_k> : detail::linear<5, 0, 32, scale_kind::super_unsigned,
         out.d = detail::load<std::uint16_t>(b);
         out.dmin = detail::load<std::uint16_t>(b + 2);
         detail::k_factors(b + 4, out);
-        for (int e = 0; e < 256; ++e) {
-            const auto byte = static_cast<std::uint8_t>(b[48 + 32 * (e / 64) + e % 32]), high = static_cast<std::uint8_t>(b[16 + e % 32]);
-            out.code[e] = static_cast<std::uint8_t>((e % 64 < 32 ? byte & 15U : byte >> 4U) | (((high >> (e / 32)) & 1U) << 4U));
-        }
+        detail::each_32(
+            [&](int n, int g, std::uint8_t* code) {
+                const detail::local_bytes<32> low(b + 48 + 64 * n + 32 * (g / 2)), high(b + 16);
+                for (int l = 0; l < 32; ++l) {
+                    code[l] = static_cast<std::uint8_t>(((low[l] >> (4 * (g % 2))) & 15U) | (((high[l] >> (4 * n + g)) & 1U) << 4U));
+                }
+            },
+            out);
     }
 };
 
@@ -237,12 +253,14 @@ struct integer_form<q6_k> : detail::linear<6, 32, 16, scale_kind::super_signed> 
     static void unpack(const std::byte* b, integer_block& out) {
         out.d = detail::load<std::uint16_t>(b + 208);
         for (int i = 0; i < 16; ++i) out.factor[i] = static_cast<std::uint8_t>(b[192 + i]);
-        for (int e = 0; e < 256; ++e) {
-            const int n = e / 128, g = e % 128 / 32, l = e % 32;
-            const int low = static_cast<std::uint8_t>(b[64 * n + 32 * (g % 2) + l]) >> (4 * (g / 2));
-            const int high = static_cast<std::uint8_t>(b[128 + 32 * n + l]) >> (2 * g);
-            out.code[e] = static_cast<std::uint8_t>((low & 15) | ((high & 3) << 4));
-        }
+        detail::each_32(
+            [&](int n, int g, std::uint8_t* code) {
+                const detail::local_bytes<32> low(b + 64 * n + 32 * (g % 2)), high(b + 128 + 32 * n);
+                for (int l = 0; l < 32; ++l) {
+                    code[l] = static_cast<std::uint8_t>(((low[l] >> (4 * (g / 2))) & 15U) | (((high[l] >> (2 * g)) & 3U) << 4U));
+                }
+            },
+            out);
     }
 };
 

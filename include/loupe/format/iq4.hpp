@@ -24,6 +24,7 @@ struct iq4_nl {
     static constexpr std::uint32_t id = 20;
     static constexpr std::string_view name = "IQ4_NL";
     static constexpr index_t length = 32, bytes = 18;
+    static constexpr index_t halves[] = {0};
 
     static void decode(const std::byte* block, float* out) noexcept {
         detail::decode_iq4(half_to_float(detail::load<std::uint16_t>(block)), block + 2, out);
@@ -35,6 +36,7 @@ struct iq4_xs {
     static constexpr std::uint32_t id = 23;
     static constexpr std::string_view name = "IQ4_XS";
     static constexpr index_t length = 256, bytes = 136;
+    static constexpr index_t halves[] = {0};
 
     static void decode(const std::byte* block, float* out) noexcept {
         const float d = half_to_float(detail::load<std::uint16_t>(block));

@@ -33,6 +33,7 @@ struct q2_k {
     static constexpr std::uint32_t id = 10;
     static constexpr std::string_view name = "Q2_K";
     static constexpr index_t length = 256, bytes = 84;
+    static constexpr index_t halves[] = {80, 82};
 
     static void decode(const std::byte* block, float* out) noexcept {
         const float d = detail::k_half(block + 80), dmin = detail::k_half(block + 82);
@@ -54,6 +55,7 @@ struct q3_k {
     static constexpr std::uint32_t id = 11;
     static constexpr std::string_view name = "Q3_K";
     static constexpr index_t length = 256, bytes = 110;
+    static constexpr index_t halves[] = {108};
 
     static void decode(const std::byte* block, float* out) noexcept {
         const float d = detail::k_half(block + 108);
@@ -80,6 +82,7 @@ struct q4_k {
     static constexpr std::uint32_t id = 12;
     static constexpr std::string_view name = "Q4_K";
     static constexpr index_t length = 256, bytes = 144;
+    static constexpr index_t halves[] = {0, 2};
 
     static void decode(const std::byte* block, float* out) noexcept {
         const detail::k_scales s(detail::k_half(block), detail::k_half(block + 2), block + 4);
@@ -97,6 +100,7 @@ struct q5_k {
     static constexpr std::uint32_t id = 13;
     static constexpr std::string_view name = "Q5_K";
     static constexpr index_t length = 256, bytes = 176;
+    static constexpr index_t halves[] = {0, 2};
 
     static void decode(const std::byte* block, float* out) noexcept {
         const detail::k_scales s(detail::k_half(block), detail::k_half(block + 2), block + 4);
@@ -117,6 +121,7 @@ struct q6_k {
     static constexpr std::uint32_t id = 14;
     static constexpr std::string_view name = "Q6_K";
     static constexpr index_t length = 256, bytes = 210;
+    static constexpr index_t halves[] = {208};
 
     static void decode(const std::byte* block, float* out) noexcept {
         const float d = detail::k_half(block + 208);

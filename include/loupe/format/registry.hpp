@@ -5,7 +5,7 @@
 
 namespace loupe::format {
 
-/// What a file's type id means. `decode_row` and `encode_row` work on `count` values, a multiple of `length`.
+/// What a file's type id means. Its functions work on `count` values, a multiple of `length`.
 struct info {
     std::uint32_t id;
     std::string_view name;
@@ -13,6 +13,7 @@ struct info {
     index_t bytes;  ///< bytes of a block
     void (*decode_row)(const std::byte* blocks, float* values, index_t count);
     void (*encode_row)(const float* values, std::byte* blocks, index_t count); ///< null where the format has no encoder
+    bool (*all_finite)(const std::byte* blocks, index_t count);
 
     /// Bytes of a row of `width` values, a multiple of `length`.
     constexpr index_t row_bytes(index_t width) const { return width / length * bytes; }
@@ -22,7 +23,7 @@ namespace detail {
 
 template <is::weight_format F>
 constexpr info make_info() {
-    info result{F::id, F::name, F::length, F::bytes, &decode_row<F>, nullptr};
+    info result{F::id, F::name, F::length, F::bytes, &decode_row<F>, nullptr, &all_finite<F>};
     if constexpr (is::encodable_format<F>) result.encode_row = &encode_row<F>;
     return result;
 }

@@ -72,9 +72,10 @@ struct float_packing {
         for (index_t r = 0; r < count; ++r) {
             const std::byte* from = blocks + r * row_bytes;
             std::byte* out = to + r * together; // the registers of a unit lie side by side
-            for (index_t k = 0; k < width; k += columns, from += together, out += registers * unit_bytes) {
-                std::memcpy(out, from, static_cast<std::size_t>(std::min(columns, width - k) * F::bytes));
+            for (index_t u = 0; u < width / columns; ++u, from += together, out += registers * unit_bytes) {
+                std::memcpy(out, from, static_cast<std::size_t>(together));
             }
+            if (width % columns != 0) std::memcpy(out, from, static_cast<std::size_t>(width % columns * F::bytes));
         }
     }
 

@@ -280,16 +280,18 @@ struct packing {
 
     template <int Bits, int From>
     static void put_plane(const format::integer_block* block, index_t c, std::byte* to) {
-        constexpr int mask = (1 << Bits) - 1, flip = form::zero == 128 && added == 0 ? 128 : 0;
+        constexpr std::uint32_t each_byte = 0x01010101, mask = ((1U << Bits) - 1) * each_byte;
+        constexpr std::uint32_t flip = form::zero == 128 && added == 0 ? 128 * each_byte : 0;
         std::memset(to, 0, static_cast<std::size_t>(Bits * plane));
         for (int q = 0; q < 8; ++q) {
             std::byte* const at = to + q % Bits * plane;
             const int shift = Bits == 8 ? 0 : Bits * (q / Bits);
             for (index_t r = 0; r < rows; ++r) {
-                const std::uint8_t* code = block[r].code + 32 * c + 4 * q;
-                for (index_t j = 0; j < 4; ++j) {
-                    at[4 * r + j] |= static_cast<std::byte>((((code[j] ^ flip) >> From) & mask) << shift);
-                }
+                std::uint32_t quad, there;
+                std::memcpy(&quad, block[r].code + 32 * c + 4 * q, sizeof quad);
+                std::memcpy(&there, at + 4 * r, sizeof there);
+                there |= (((quad ^ flip) >> From) & mask) << shift;
+                std::memcpy(at + 4 * r, &there, sizeof there);
             }
         }
     }
