@@ -17,7 +17,8 @@ enum class scale_kind {
     bfloat,         ///< bfloat16 for each group: wide enough for powers of two
     e4m3,           ///< an unsigned E4M3 byte for each group, times one half
     super_signed,   ///< binary16 for the block times a signed byte for each group
-    super_unsigned, ///< binary16 for the block times an unsigned byte for each group, and the same once more for its minimum
+    super_signed_6, ///< the same in 6 bits
+    super_6,        ///< binary16 for the block times 6 bits for each group, and the same once more for its minimum
     super_nibbles   ///< the same, both in one byte: the minimum in the high four bits
 };
 
@@ -28,7 +29,7 @@ struct integer_block {
     std::uint16_t minimum[16];   ///< half: one for each group
     std::uint16_t d, dmin;       ///< super_…: binary16 of the whole block; value = d · factor · level − dmin · min_factor
     std::uint8_t factor[16];     ///< e4m3, super_…: one for each group
-    std::uint8_t min_factor[16]; ///< super_unsigned with minimum: one for each group
+    std::uint8_t min_factor[16]; ///< super_6: one for each group
 };
 
 /// What a format is as integers; defined for every format whose weights are integers times a scale.
@@ -182,7 +183,7 @@ struct integer_form<q2_k> : detail::linear<2, 0, 16, scale_kind::super_nibbles, 
 };
 
 template <>
-struct integer_form<q3_k> : detail::linear<3, 4, 16, scale_kind::super_signed> {
+struct integer_form<q3_k> : detail::linear<3, 4, 16, scale_kind::super_signed_6> {
     static void unpack(const std::byte* b, integer_block& out) {
         out.d = detail::load<std::uint16_t>(b + 108);
         for (int i = 0; i < 16; ++i) {
@@ -217,7 +218,7 @@ inline void k_factors(const std::byte* packed, integer_block& out) {
 } // namespace detail
 
 template <>
-struct integer_form<q4_k> : detail::linear<4, 0, 32, scale_kind::super_unsigned, true> {
+struct integer_form<q4_k> : detail::linear<4, 0, 32, scale_kind::super_6, true> {
     static void unpack(const std::byte* b, integer_block& out) {
         out.d = detail::load<std::uint16_t>(b);
         out.dmin = detail::load<std::uint16_t>(b + 2);
@@ -232,7 +233,7 @@ struct integer_form<q4_k> : detail::linear<4, 0, 32, scale_kind::super_unsigned,
 };
 
 template <>
-struct integer_form<q5_k> : detail::linear<5, 0, 32, scale_kind::super_unsigned, true> {
+struct integer_form<q5_k> : detail::linear<5, 0, 32, scale_kind::super_6, true> {
     static void unpack(const std::byte* b, integer_block& out) {
         out.d = detail::load<std::uint16_t>(b);
         out.dmin = detail::load<std::uint16_t>(b + 2);

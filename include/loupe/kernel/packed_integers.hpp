@@ -2,8 +2,9 @@
 // Before many tokens a strip is expanded to bytes and float scales, once, which is alike for all formats; a few tokens read it as it is.
 //
 // A strip is a sequence of spans (the formats' blocks). A span holds the scales of the block, then for every 32 columns a chunk: the planes
-// of the codes and the scales of its groups. A plane of b bits holds the 8 quads (4 columns of every row) of a chunk in b registers: quad q
-// lies in register q mod b, at bit b · (q / b) of every byte. Codes of 3, 5 and 6 bits are two planes.
+// of the codes and the scales of its groups. Sixteen scales of 6 bits stand before the chunks instead, four registers of them in three. A
+// plane of b bits holds the 8 quads (4 columns of every row) of a chunk in b registers: quad q lies in register q mod b, at bit b · (q / b)
+// of every byte. Codes of 3, 5 and 6 bits are two planes.
 #pragma once
 
 #include <loupe/core/compat/int8.hpp>
@@ -100,6 +101,8 @@ struct packing {
     using kind = format::scale_kind;
     static constexpr bool scales_are_words = form::scales == kind::half || form::scales == kind::bfloat;
     static constexpr bool is_super = !scales_are_words && form::scales != kind::e4m3;
+    static constexpr bool is_signed_six = form::scales == kind::super_signed_6, sixes = is_signed_six || form::scales == kind::super_6;
+    static_assert(!sixes || groups * (form::has_minimum ? 2 : 1) == 16);
     static constexpr bool minimum_apart = form::has_minimum && form::scales != kind::super_nibbles;
 
     /// What makes an unsigned byte of a level, where the product needs one: for most formats the code is that byte.
@@ -107,8 +110,10 @@ struct packing {
 
     static constexpr index_t plane = 4 * rows; ///< bytes of one register
     static constexpr index_t scale_bytes = rows * (scales_are_words ? 2 : 1);
-    static constexpr index_t header_bytes = is_super ? rows * 2 * (form::has_minimum ? 2 : 1) : 0;
-    static constexpr index_t chunk_bytes = plane * form::bits + chunk_groups * scale_bytes * (minimum_apart ? 2 : 1);
+    static constexpr index_t header_bytes = (is_super ? rows * 2 * (form::has_minimum ? 2 : 1) : 0) + (sixes ? 3 * plane : 0);
+    static constexpr index_t group_stride = scale_bytes * (minimum_apart && !sixes ? 2 : 1); ///< from a group's scale to the next
+    static constexpr index_t to_minimum = !minimum_apart ? 0 : sixes ? groups * scale_bytes : scale_bytes; ///< from a scale to its minimum
+    static constexpr index_t chunk_bytes = plane * form::bits + (sixes ? 0 : chunk_groups * group_stride);
     static constexpr index_t ahead = 256; ///< how far ahead a strip is asked for; from further on, the processor fetches by itself
     static constexpr index_t span_bytes = header_bytes + span / 32 * chunk_bytes;
 
@@ -131,6 +136,10 @@ struct packing {
                     out += 2 * rows;
                 }
             }
+            if constexpr (sixes) {
+                put_sixes(block.data(), out);
+                out += 3 * plane;
+            }
             for (index_t c = 0; c < span / 32; ++c) {
                 put_plane<low_bits, 0>(block.data(), c, out);
                 out += low_bits * plane;
@@ -138,7 +147,7 @@ struct packing {
                     put_plane<high_bits, low_bits>(block.data(), c, out);
                     out += high_bits * plane;
                 }
-                for (index_t g = c * chunk_groups; g < (c + 1) * chunk_groups; ++g) {
+                for (index_t g = c * chunk_groups; g < (c + 1) * chunk_groups && !sixes; ++g) {
                     for (index_t r = 0; r < rows; ++r) {
                         const auto& b = block[static_cast<std::size_t>(r)];
                         scales_are_words ? word(r, b.scale[g]) : static_cast<void>(out[r] = static_cast<std::byte>(b.factor[g]));
@@ -168,9 +177,10 @@ struct packing {
         typename Isa::floats sum[Tokens];
         for (auto& s : sum) s = Isa::zero();
         for_chunks(
-            strip, width, [&](const std::byte* from, const floats& d, const floats& dmin) __attribute__((always_inline)) {
+            strip,
+            width, [&](const std::byte* from, const std::byte* scales, const floats& d, const floats& dmin) __attribute__((always_inline)) {
                 chunk w;
-                read(from, d, dmin, w);
+                read(from, scales, d, dmin, w);
 #pragma GCC unroll 8
                 for (int t = 0; t < Tokens; ++t) sum[t] = w.add_to(sum[t], x[t]);
                 x += size;
@@ -182,19 +192,25 @@ struct packing {
     /// A strip as width / 32 chunks.
     static void expand(const std::byte* strip, index_t width, expanded_chunk* to) {
         for_chunks(
-            strip, width, [&](const std::byte* from, const floats& d, const floats& dmin) __attribute__((always_inline)) {
-                read(from, d, dmin, *to++);
+            strip,
+            width, [&](const std::byte* from, const std::byte* scales, const floats& d, const floats& dmin) __attribute__((always_inline)) {
+                read(from, scales, d, dmin, *to++);
             });
     }
 
   private:
     using floats = typename Isa::floats;
 
-    /// f(the chunk's bytes, its block's scales) for all chunks.
+    static void ask_for(const std::byte* from, index_t bytes) {
+        for (index_t line = 0; line < bytes; line += 64) __builtin_prefetch(from + line + ahead);
+    }
+
+    /// f(the chunk's codes, its scales, its block's scales) for all chunks.
     template <class Body>
     __attribute__((always_inline)) static void for_chunks(const std::byte* strip, index_t width, Body&& f) {
         for (index_t s = 0; s < width / span; ++s) {
             floats d = Isa::zero(), dmin = Isa::zero();
+            ask_for(strip, header_bytes);
             if constexpr (is_super) {
                 d = Isa::load_half(strip);
                 strip += 2 * rows;
@@ -203,28 +219,29 @@ struct packing {
                     strip += 2 * rows;
                 }
             }
+            alignas(64) std::byte numbers[sixes ? 4 * plane : 1];
+            if constexpr (sixes) {
+                get_sixes(strip, numbers);
+                strip += 3 * plane;
+            }
             for (index_t c = 0; c < span / 32; ++c, strip += chunk_bytes) {
-                for (index_t line = 0; line < chunk_bytes; line += 64) __builtin_prefetch(strip + line + ahead);
-                f(strip, d, dmin);
+                ask_for(strip, chunk_bytes);
+                f(strip, sixes ? numbers + c * chunk_groups * scale_bytes : strip + form::bits * plane, d, dmin);
             }
         }
     }
 
     template <class Chunk>
-    __attribute__((always_inline)) static void read(const std::byte* from, const floats& d, const floats& dmin, Chunk& out) {
+    __attribute__((always_inline)) static void read(const std::byte* from, const std::byte* scales, const floats& d, const floats& dmin,
+                                                    Chunk& out) {
         levels<Chunk::added>(from, out.w, std::make_integer_sequence<int, 8>{});
         if constexpr (!Isa::signed_activations) {
             out.start.at[0] = Isa::template start<form::largest>(out.w);
             out.start.at[1] = Isa::template start<form::largest>(out.w + 4);
         }
-        from += form::bits * plane;
-        for (int g = 0; g < chunk_groups; ++g) {
-            out.scale[g] = load_scale(from, d);
-            if constexpr (form::has_minimum) {
-                if constexpr (minimum_apart) from += scale_bytes;
-                out.minimum.at[g] = load_minimum(from, dmin);
-            }
-            from += scale_bytes;
+        for (int g = 0; g < chunk_groups; ++g, scales += group_stride) {
+            out.scale[g] = load_scale(scales, d);
+            if constexpr (form::has_minimum) out.minimum.at[g] = load_minimum(scales + to_minimum, dmin);
         }
     }
 
@@ -267,15 +284,40 @@ struct packing {
         if constexpr (form::scales == kind::half) return Isa::load_half(from);
         if constexpr (form::scales == kind::bfloat) return Isa::load_bfloat(from);
         if constexpr (form::scales == kind::e4m3) return Isa::load_e4m3(from, 0.5F);
-        if constexpr (form::scales == kind::super_signed) return Isa::times(d, Isa::load_signed(from));
-        if constexpr (form::scales == kind::super_unsigned) return Isa::times(d, Isa::template load_field<0, 8>(from));
+        if constexpr (form::scales == kind::super_signed || is_signed_six) return Isa::times(d, Isa::load_signed(from));
+        if constexpr (form::scales == kind::super_6) return Isa::times(d, Isa::template load_field<0, 8>(from));
         if constexpr (form::scales == kind::super_nibbles) return Isa::times(d, Isa::template load_field<0, 4>(from));
     }
     static typename Isa::floats load_minimum(const std::byte* from, const typename Isa::floats& dmin) {
         const auto minus = Isa::times(dmin, Isa::all(-1.0F));
         if constexpr (form::scales == kind::half) return Isa::load_half(from);
-        if constexpr (form::scales == kind::super_unsigned) return Isa::times(minus, Isa::template load_field<0, 8>(from));
+        if constexpr (form::scales == kind::super_6) return Isa::times(minus, Isa::template load_field<0, 8>(from));
         if constexpr (form::scales == kind::super_nibbles) return Isa::times(minus, Isa::template load_field<4, 4>(from));
+    }
+
+    /// Number n of row r is byte (n mod 4) · rows + r of register n / 4; the fourth register's bits lie above the other three's, two by
+    /// two.
+    static void put_sixes(const format::integer_block* block, std::byte* to) {
+        std::memset(to, 0, 3 * plane);
+        for (index_t n = 0; n < 16; ++n) {
+            for (index_t r = 0; r < rows; ++r) {
+                const unsigned number = n < groups ? block[r].factor[n] + (is_signed_six ? 32U : 0U) : block[r].min_factor[n - groups];
+                std::byte* const at = to + n % 4 * rows + r;
+                if (n < 12) {
+                    at[n / 4 * plane] |= static_cast<std::byte>(number & 63U);
+                } else {
+                    for (int i = 0; i < 3; ++i) at[i * plane] |= static_cast<std::byte>((number >> (2 * i) & 3U) << 6U);
+                }
+            }
+        }
+    }
+    __attribute__((always_inline)) static void get_sixes(const std::byte* from, std::byte* to) {
+        const auto put = [&](int i, typename Isa::bytes v) { Isa::store(to + i * plane, is_signed_six ? Isa::template plus<-32>(v) : v); };
+        const auto a = Isa::load(from), b = Isa::load(from + plane), c = Isa::load(from + 2 * plane);
+        put(0, Isa::template field<0, 6>(a));
+        put(1, Isa::template field<0, 6>(b));
+        put(2, Isa::template field<0, 6>(c));
+        put(3, Isa::template insert<6, 4, 2>(Isa::template insert<6, 2, 2>(Isa::template field<6, 2>(a), b), c));
     }
 
     template <int Bits, int From>

@@ -72,6 +72,7 @@ struct int8_portable {
         std::memcpy(out.at.data(), from, sizeof out.at);
         return out;
     }
+    static void store(std::byte* to, const bytes& v) { std::memcpy(to, v.at.data(), sizeof v.at); }
     /// Bits [Shift, Shift + Bits) of every byte.
     template <int Shift, int Bits>
     static bytes field(bytes v) {
@@ -202,6 +203,7 @@ struct int8_avx2 {
     using floats = __m256;
 
     static bytes load(const std::byte* from) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)); }
+    static void store(std::byte* to, bytes v) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), v); }
     template <int Shift, int Bits>
     static bytes field(bytes v) {
         return _mm256_and_si256(_mm256_srli_epi16(v, Shift), _mm256_set1_epi8((1 << Bits) - 1));
@@ -304,6 +306,7 @@ struct int8_vnni {
     using floats = __m512;
 
     static bytes load(const std::byte* from) { return _mm512_loadu_si512(from); }
+    static void store(std::byte* to, bytes v) { _mm512_storeu_si512(to, v); }
     template <int Shift, int Bits>
     static bytes field(bytes v) {
         return _mm512_and_si512(_mm512_srli_epi16(v, Shift), _mm512_set1_epi8((1 << Bits) - 1));
