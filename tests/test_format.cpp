@@ -4,10 +4,12 @@
 #include <loupe/core/compat/catch2.hpp>
 #include <loupe/format/formats.hpp>
 #include <loupe/io/npy.hpp>
+#include <loupe/kernel/packed.hpp>
 
 #include <bit>
 #include <cmath>
 #include <cstring>
+#include <random>
 #include <string>
 #include <vector>
 
@@ -51,6 +53,33 @@ TEST_CASE("random blocks of every format decode to ggml's bits, the sign of zero
         REQUIRE(expected.size() == 24 * static_cast<std::size_t>(f->length));
         REQUIRE(blocks.size() == 24 * static_cast<std::size_t>(f->bytes));
         CHECK(different_bits(decode(*f, blocks), expected) == 0);
+    }
+}
+
+TEST_CASE("blocks whose scales say that all is finite hold nothing else, and the others do", "[format]") {
+    std::mt19937 random(1);
+    for (const format::info* f : format::infos()) {
+        CAPTURE(f->name);
+        int finite = 0;
+        constexpr int blocks = 4000;
+        for (int i = 0; i < blocks; ++i) {
+            std::vector<std::byte> block(static_cast<std::size_t>(f->bytes));
+            for (auto& b : block) b = static_cast<std::byte>(random());
+            bool all = true;
+            for (const float v : decode(*f, block)) all = all && std::isfinite(v);
+            REQUIRE(f->all_finite(block.data(), f->length) == all);
+            finite += all;
+        }
+        const bool always = f->name == "NVFP4"; // its scales have no infinity, and a NaN is read as 0
+        CHECK(finite > 0);
+        CHECK((finite == blocks) == always);
+    }
+}
+
+TEST_CASE("packed scales of 6 bits take no more than the file's", "[format][packed]") {
+    for (const auto* f : {&format::info_of<format::q3_k>(), &format::info_of<format::q4_k>(), &format::info_of<format::q5_k>()}) {
+        const auto& products = *kernel::products_for(*f);
+        CHECK(products.strip_bytes(2560) == products.rows * f->row_bytes(2560));
     }
 }
 
