@@ -66,9 +66,9 @@ inline void fifth(const std::byte* from, std::uint8_t* code) {
     for (std::uint32_t j = 0; j < 32; ++j) code[j] = static_cast<std::uint8_t>(code[j] | (((word >> j) & 1U) << 4U));
 }
 
-/// f(n, g, codes) for the 32 codes of group g (of 4) in half n of a block of 256.
+/// f(n, g, codes) for the 32 codes of part g (of 4) in half n of a block of 256: every such 32 come from as many bytes side by side.
 template <class F>
-inline void each_32(F&& f, integer_block& out) {
+inline void for_parts_of_32(integer_block& out, F&& f) {
     for (int i = 0; i < 8; ++i) f(i / 4, i % 4, out.code + 32 * i);
 }
 
@@ -173,12 +173,10 @@ struct integer_form<q2_k> : detail::linear<2, 0, 16, scale_kind::super_nibbles, 
         out.d = detail::load<std::uint16_t>(b + 80);
         out.dmin = detail::load<std::uint16_t>(b + 82);
         for (int i = 0; i < 16; ++i) out.factor[i] = static_cast<std::uint8_t>(b[i]);
-        detail::each_32(
-            [&](int n, int g, std::uint8_t* code) {
-                const detail::local_bytes<32> low(b + 16 + 32 * n);
-                for (int l = 0; l < 32; ++l) code[l] = (low[l] >> (2 * g)) & 3U;
-            },
-            out);
+        detail::for_parts_of_32(out, [&](int n, int g, std::uint8_t* code) {
+            const detail::local_bytes<32> low(b + 16 + 32 * n);
+            for (int l = 0; l < 32; ++l) code[l] = (low[l] >> (2 * g)) & 3U;
+        });
     }
 };
 
@@ -191,14 +189,12 @@ struct integer_form<q3_k> : detail::linear<3, 4, 16, scale_kind::super_signed_6>
             const int high = (static_cast<std::uint8_t>(b[104 + i % 4]) >> (2 * (i / 4))) & 3;
             out.factor[i] = static_cast<std::uint8_t>((low | (high << 4)) - 32);
         }
-        detail::each_32(
-            [&](int n, int g, std::uint8_t* code) {
-                const detail::local_bytes<32> low(b + 32 + 32 * n), high(b);
-                for (int l = 0; l < 32; ++l) {
-                    code[l] = static_cast<std::uint8_t>(((low[l] >> (2 * g)) & 3U) | (((high[l] >> (4 * n + g)) & 1U) << 2U));
-                }
-            },
-            out);
+        detail::for_parts_of_32(out, [&](int n, int g, std::uint8_t* code) {
+            const detail::local_bytes<32> low(b + 32 + 32 * n), high(b);
+            for (int l = 0; l < 32; ++l) {
+                code[l] = static_cast<std::uint8_t>(((low[l] >> (2 * g)) & 3U) | (((high[l] >> (4 * n + g)) & 1U) << 2U));
+            }
+        });
     }
 };
 
@@ -223,12 +219,10 @@ struct integer_form<q4_k> : detail::linear<4, 0, 32, scale_kind::super_6, true> 
         out.d = detail::load<std::uint16_t>(b);
         out.dmin = detail::load<std::uint16_t>(b + 2);
         detail::k_factors(b + 4, out);
-        detail::each_32(
-            [&](int n, int g, std::uint8_t* code) {
-                const detail::local_bytes<32> low(b + 16 + 64 * n + 32 * (g / 2));
-                for (int l = 0; l < 32; ++l) code[l] = (low[l] >> (4 * (g % 2))) & 15U;
-            },
-            out);
+        detail::for_parts_of_32(out, [&](int n, int g, std::uint8_t* code) {
+            const detail::local_bytes<32> low(b + 16 + 64 * n + 32 * (g / 2));
+            for (int l = 0; l < 32; ++l) code[l] = (low[l] >> (4 * (g % 2))) & 15U;
+        });
     }
 };
 
@@ -238,14 +232,12 @@ struct integer_form<q5_k> : detail::linear<5, 0, 32, scale_kind::super_6, true> 
         out.d = detail::load<std::uint16_t>(b);
         out.dmin = detail::load<std::uint16_t>(b + 2);
         detail::k_factors(b + 4, out);
-        detail::each_32(
-            [&](int n, int g, std::uint8_t* code) {
-                const detail::local_bytes<32> low(b + 48 + 64 * n + 32 * (g / 2)), high(b + 16);
-                for (int l = 0; l < 32; ++l) {
-                    code[l] = static_cast<std::uint8_t>(((low[l] >> (4 * (g % 2))) & 15U) | (((high[l] >> (4 * n + g)) & 1U) << 4U));
-                }
-            },
-            out);
+        detail::for_parts_of_32(out, [&](int n, int g, std::uint8_t* code) {
+            const detail::local_bytes<32> low(b + 48 + 64 * n + 32 * (g / 2)), high(b + 16);
+            for (int l = 0; l < 32; ++l) {
+                code[l] = static_cast<std::uint8_t>(((low[l] >> (4 * (g % 2))) & 15U) | (((high[l] >> (4 * n + g)) & 1U) << 4U));
+            }
+        });
     }
 };
 
@@ -254,14 +246,12 @@ struct integer_form<q6_k> : detail::linear<6, 32, 16, scale_kind::super_signed> 
     static void unpack(const std::byte* b, integer_block& out) {
         out.d = detail::load<std::uint16_t>(b + 208);
         for (int i = 0; i < 16; ++i) out.factor[i] = static_cast<std::uint8_t>(b[192 + i]);
-        detail::each_32(
-            [&](int n, int g, std::uint8_t* code) {
-                const detail::local_bytes<32> low(b + 64 * n + 32 * (g % 2)), high(b + 128 + 32 * n);
-                for (int l = 0; l < 32; ++l) {
-                    code[l] = static_cast<std::uint8_t>(((low[l] >> (4 * (g / 2))) & 15U) | (((high[l] >> (2 * g)) & 3U) << 4U));
-                }
-            },
-            out);
+        detail::for_parts_of_32(out, [&](int n, int g, std::uint8_t* code) {
+            const detail::local_bytes<32> low(b + 64 * n + 32 * (g % 2)), high(b + 128 + 32 * n);
+            for (int l = 0; l < 32; ++l) {
+                code[l] = static_cast<std::uint8_t>(((low[l] >> (4 * (g / 2))) & 15U) | (((high[l] >> (2 * g)) & 3U) << 4U));
+            }
+        });
     }
 };
 

@@ -13,7 +13,7 @@ struct info {
     index_t bytes;  ///< bytes of a block
     void (*decode_row)(const std::byte* blocks, float* values, index_t count);
     void (*encode_row)(const float* values, std::byte* blocks, index_t count); ///< null where the format has no encoder
-    bool (*all_finite)(const std::byte* blocks, index_t count);
+    bool (*all_finite)(const std::byte* blocks, index_t count);                ///< whether none of the values is a NaN or an infinity
 
     /// Bytes of a row of `width` values, a multiple of `length`.
     constexpr index_t row_bytes(index_t width) const { return width / length * bytes; }

@@ -101,20 +101,24 @@ struct packing {
     using kind = format::scale_kind;
     static constexpr bool scales_are_words = form::scales == kind::half || form::scales == kind::bfloat;
     static constexpr bool is_super = !scales_are_words && form::scales != kind::e4m3;
-    static constexpr bool is_signed_six = form::scales == kind::super_signed_6, sixes = is_signed_six || form::scales == kind::super_6;
-    static_assert(!sixes || groups * (form::has_minimum ? 2 : 1) == 16);
+    static constexpr bool scales_are_signed_sixes = form::scales == kind::super_signed_6,
+                          scales_are_sixes = scales_are_signed_sixes || form::scales == kind::super_6;
+    static_assert(!scales_are_sixes || groups * (form::has_minimum ? 2 : 1) == 16);
     static constexpr bool minimum_apart = form::has_minimum && form::scales != kind::super_nibbles;
 
-    /// What makes an unsigned byte of a level, where the product needs one: for most formats the code is that byte.
+    /// What is added to a level where the product needs an unsigned byte: for formats without a table that makes the code.
     static constexpr unsigned added = !Isa::signed_activations ? 0 : form::table != nullptr ? 128 : form::zero;
 
     static constexpr index_t plane = 4 * rows; ///< bytes of one register
     static constexpr index_t scale_bytes = rows * (scales_are_words ? 2 : 1);
-    static constexpr index_t header_bytes = (is_super ? rows * 2 * (form::has_minimum ? 2 : 1) : 0) + (sixes ? 3 * plane : 0);
-    static constexpr index_t group_stride = scale_bytes * (minimum_apart && !sixes ? 2 : 1); ///< from a group's scale to the next
-    static constexpr index_t to_minimum = !minimum_apart ? 0 : sixes ? groups * scale_bytes : scale_bytes; ///< from a scale to its minimum
-    static constexpr index_t chunk_bytes = plane * form::bits + (sixes ? 0 : chunk_groups * group_stride);
-    static constexpr index_t ahead = 256; ///< how far ahead a strip is asked for; from further on, the processor fetches by itself
+    static constexpr index_t header_bytes = (is_super ? rows * 2 * (form::has_minimum ? 2 : 1) : 0) + (scales_are_sixes ? 3 * plane : 0);
+    static constexpr index_t group_stride =
+        scale_bytes * (minimum_apart && !scales_are_sixes ? 2 : 1); ///< from a group's scale to the next
+    static constexpr index_t to_minimum = !minimum_apart     ? 0
+                                          : scales_are_sixes ? groups * scale_bytes
+                                                             : scale_bytes; ///< from a scale to its minimum
+    static constexpr index_t chunk_bytes = plane * form::bits + (scales_are_sixes ? 0 : chunk_groups * group_stride);
+    static constexpr index_t ahead = 256; ///< bytes; what lies further on the processor prefetches by itself
     static constexpr index_t span_bytes = header_bytes + span / 32 * chunk_bytes;
 
     /// Bytes of a strip of `width` columns.
@@ -136,7 +140,7 @@ struct packing {
                     out += 2 * rows;
                 }
             }
-            if constexpr (sixes) {
+            if constexpr (scales_are_sixes) {
                 put_sixes(block.data(), out);
                 out += 3 * plane;
             }
@@ -147,7 +151,7 @@ struct packing {
                     put_plane<high_bits, low_bits>(block.data(), c, out);
                     out += high_bits * plane;
                 }
-                for (index_t g = c * chunk_groups; g < (c + 1) * chunk_groups && !sixes; ++g) {
+                for (index_t g = c * chunk_groups; g < (c + 1) * chunk_groups && !scales_are_sixes; ++g) {
                     for (index_t r = 0; r < rows; ++r) {
                         const auto& b = block[static_cast<std::size_t>(r)];
                         scales_are_words ? word(r, b.scale[g]) : static_cast<void>(out[r] = static_cast<std::byte>(b.factor[g]));
@@ -201,7 +205,8 @@ struct packing {
   private:
     using floats = typename Isa::floats;
 
-    static void ask_for(const std::byte* from, index_t bytes) {
+    /// Fetches what lies `ahead` of these bytes.
+    static void prefetch_ahead(const std::byte* from, index_t bytes) {
         for (index_t line = 0; line < bytes; line += 64) __builtin_prefetch(from + line + ahead);
     }
 
@@ -210,7 +215,7 @@ struct packing {
     __attribute__((always_inline)) static void for_chunks(const std::byte* strip, index_t width, Body&& f) {
         for (index_t s = 0; s < width / span; ++s) {
             floats d = Isa::zero(), dmin = Isa::zero();
-            ask_for(strip, header_bytes);
+            prefetch_ahead(strip, header_bytes);
             if constexpr (is_super) {
                 d = Isa::load_half(strip);
                 strip += 2 * rows;
@@ -219,14 +224,14 @@ struct packing {
                     strip += 2 * rows;
                 }
             }
-            alignas(64) std::byte numbers[sixes ? 4 * plane : 1];
-            if constexpr (sixes) {
+            alignas(64) std::byte numbers[scales_are_sixes ? 4 * plane : 1];
+            if constexpr (scales_are_sixes) {
                 get_sixes(strip, numbers);
                 strip += 3 * plane;
             }
             for (index_t c = 0; c < span / 32; ++c, strip += chunk_bytes) {
-                ask_for(strip, chunk_bytes);
-                f(strip, sixes ? numbers + c * chunk_groups * scale_bytes : strip + form::bits * plane, d, dmin);
+                prefetch_ahead(strip, chunk_bytes);
+                f(strip, scales_are_sixes ? numbers + c * chunk_groups * scale_bytes : strip + form::bits * plane, d, dmin);
             }
         }
     }
@@ -284,7 +289,7 @@ struct packing {
         if constexpr (form::scales == kind::half) return Isa::load_half(from);
         if constexpr (form::scales == kind::bfloat) return Isa::load_bfloat(from);
         if constexpr (form::scales == kind::e4m3) return Isa::load_e4m3(from, 0.5F);
-        if constexpr (form::scales == kind::super_signed || is_signed_six) return Isa::times(d, Isa::load_signed(from));
+        if constexpr (form::scales == kind::super_signed || scales_are_signed_sixes) return Isa::times(d, Isa::load_signed(from));
         if constexpr (form::scales == kind::super_6) return Isa::times(d, Isa::template load_field<0, 8>(from));
         if constexpr (form::scales == kind::super_nibbles) return Isa::times(d, Isa::template load_field<0, 4>(from));
     }
@@ -301,7 +306,8 @@ struct packing {
         std::memset(to, 0, 3 * plane);
         for (index_t n = 0; n < 16; ++n) {
             for (index_t r = 0; r < rows; ++r) {
-                const unsigned number = n < groups ? block[r].factor[n] + (is_signed_six ? 32U : 0U) : block[r].min_factor[n - groups];
+                const unsigned number =
+                    n < groups ? block[r].factor[n] + (scales_are_signed_sixes ? 32U : 0U) : block[r].min_factor[n - groups];
                 std::byte* const at = to + n % 4 * rows + r;
                 if (n < 12) {
                     at[n / 4 * plane] |= static_cast<std::byte>(number & 63U);
@@ -311,8 +317,11 @@ struct packing {
             }
         }
     }
+    /// The numbers as bytes of the four registers, minus 32 if they are signed.
     __attribute__((always_inline)) static void get_sixes(const std::byte* from, std::byte* to) {
-        const auto put = [&](int i, typename Isa::bytes v) { Isa::store(to + i * plane, is_signed_six ? Isa::template plus<-32>(v) : v); };
+        const auto put = [&](int i, typename Isa::bytes v) {
+            Isa::store(to + i * plane, scales_are_signed_sixes ? Isa::template plus<-32>(v) : v);
+        };
         const auto a = Isa::load(from), b = Isa::load(from + plane), c = Isa::load(from + 2 * plane);
         put(0, Isa::template field<0, 6>(a));
         put(1, Isa::template field<0, 6>(b));
