@@ -63,19 +63,26 @@ void for_each_integer_format(F&& f) {
     });
 }
 
-/// What activations become: sixteen under one scale, to the nearest of 255 steps; or bfloat16; or nothing else.
-std::vector<double> rounded(const aligned_vector<float>& x, kernel::activation_form form) {
+/// What rows of activations become: sixteen under one scale, to the nearest of 255 steps; or bfloat16; or nothing else. A scale is a whole
+/// multiple of the 32767th part of the row's largest.
+std::vector<double> rounded(const aligned_vector<float>& x, std::size_t width, kernel::activation_form form) {
     using enum kernel::activation_form;
     std::vector<double> out;
     if (form == bfloats || form == floats) {
         for (const float v : x) out.push_back(static_cast<double>(form == floats ? v : bfloat16_to_float(float_to_bfloat16(v))));
         return out;
     }
+    const auto largest = [&](std::size_t begin, std::size_t count) {
+        float most = 0;
+        for (std::size_t i = begin; i < begin + count; ++i) most = std::max(most, std::abs(x[i]));
+        return most;
+    };
     for (std::size_t i = 0; i < x.size(); i += 16) {
-        float largest = 0;
-        for (std::size_t j = i; j < i + 16; ++j) largest = std::max(largest, std::abs(x[j]));
-        const float scale = largest / 127.0F, inverse = largest > 0 ? 127.0F / largest : 0.0F;
-        for (std::size_t j = i; j < i + 16; ++j) out.push_back(static_cast<double>(scale) * std::nearbyint(x[j] * inverse));
+        const float most = largest(i / width * width, width), unit = most / (127.0F * 32767.0F);
+        const float times = std::min(32767.0F, std::ceil(largest(i, 16) * (32767.0F / most))), scale = unit * times;
+        for (std::size_t j = i; j < i + 16; ++j) {
+            out.push_back(static_cast<double>(unit) * static_cast<double>(times) * std::nearbyint(x[j] * (1.0F / scale)));
+        }
     }
     return out;
 }
@@ -83,7 +90,7 @@ std::vector<double> rounded(const aligned_vector<float>& x, kernel::activation_f
 /// The largest error of a product, in units of float's epsilon times the sum of magnitudes, against double with the decoded weights and
 /// what activations become.
 double worst_error(const kernel::weight_view& w, const aligned_vector<float>& x, index_t tokens) {
-    const auto r = rounded(x, w.products->x_form);
+    const auto r = rounded(x, static_cast<std::size_t>(w.width), w.products->x_form);
     const auto y = product(w, x, tokens);
     std::vector<float> row(static_cast<std::size_t>(w.width));
     double worst = 0;
@@ -262,6 +269,35 @@ TEST_CASE("packed: slices begin at strips", "[packed]") {
     const auto x = random_floats(width, 4);
     const auto whole = product(w, x, 1), part = product(w.slice(32, 48), x, 1);
     CHECK(std::equal(part.begin(), part.end(), whole.begin() + 32));
+}
+
+// A row's scales are whole multiples of one unit: a value far above the others must not take their steps away.
+TEST_CASE("packed: small activations keep their precision beside a large one", "[packed]") {
+    constexpr index_t rows = 16, width = 256;
+    for_each_integer_format([&]<class F>() {
+        const format::info& f = format::info_of<F>();
+        const auto blocks = random_blocks(f, rows, width);
+        const packed_view w(f, blocks.data(), rows, width, *kernel::products_for(f));
+        auto x = random_floats(width, 5);
+        std::fill(x.end() - 16, x.end(), 0.0F);
+        x.back() = 300.0F;
+        const auto y = product(w, x, 1);
+        std::vector<float> row(static_cast<std::size_t>(width));
+        for (index_t n = 0; n < rows; ++n) {
+            w.decode_row(n, row.data());
+            double sum = 0, half_steps = 0;
+            for (std::size_t g = 0; g < width; g += 16) {
+                double most = 0, weights = 0;
+                for (std::size_t k = g; k < g + 16; ++k) {
+                    most = std::max(most, static_cast<double>(std::abs(x[k])));
+                    weights += static_cast<double>(std::abs(row[k]));
+                    sum += static_cast<double>(row[k]) * static_cast<double>(x[k]);
+                }
+                if (g + 16 < width) half_steps += 0.5 * most / 127 * weights; // the last sixteen are exact
+            }
+            CHECK(std::abs(static_cast<double>(y[static_cast<std::size_t>(n)]) - sum) <= 1.01 * half_steps + 1e-5 * std::abs(sum));
+        }
+    });
 }
 
 TEST_CASE("packed: rows of zeros and of one large value", "[packed]") {

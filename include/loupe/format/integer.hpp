@@ -2,6 +2,8 @@
 //
 //   value = scale · level(code) + minimum,  level(code) = code − zero, or an entry of a table
 //
+// The minimum that is stored is a file's, which is that of code 0: the product adds zero · scale to it.
+//
 // Scales are stored as exactly, and as briefly, as they come in the file: see scale_kind.
 #pragma once
 
@@ -101,7 +103,7 @@ struct integer_form<q5_0> : detail::linear<5, 16, 32, scale_kind::half> {
 };
 
 template <>
-struct integer_form<q5_1> : detail::linear<5, 0, 32, scale_kind::half, true> {
+struct integer_form<q5_1> : detail::linear<5, 16, 32, scale_kind::half, true> {
     static void unpack(const std::byte* b, integer_block& out) {
         out.scale[0] = detail::load<std::uint16_t>(b);
         out.minimum[0] = detail::load<std::uint16_t>(b + 2);
@@ -227,7 +229,7 @@ struct integer_form<q4_k> : detail::linear<4, 0, 32, scale_kind::super_6, true> 
 };
 
 template <>
-struct integer_form<q5_k> : detail::linear<5, 0, 32, scale_kind::super_6, true> {
+struct integer_form<q5_k> : detail::linear<5, 16, 32, scale_kind::super_6, true> {
     static void unpack(const std::byte* b, integer_block& out) {
         out.d = detail::load<std::uint16_t>(b);
         out.dmin = detail::load<std::uint16_t>(b + 2);

@@ -186,6 +186,7 @@ inline void check_values(const std::vector<const tensor*>& tensors, float gain_o
             }
         });
         if (vanishes) throw error(fmt::format("{}: tensor {}: expected weights, found nothing but {}", t->file, t->name, nothing));
+        forget(t->data, rows * t->format->row_bytes(width)); // or the whole file would be held beside what is packed of it
     }
 }
 

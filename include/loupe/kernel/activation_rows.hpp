@@ -1,6 +1,9 @@
 // Activations as a product with packed weights reads them: rounded to 8 bits, sixteen under one scale; rounded to bfloat16; or as they are.
 //
-//   q = round(x · 127 / max|x|) over each 16 values; stored as q, or as q + 128 where the activations are the unsigned factor
+//   x ≈ s · n · q,  s = max|x| / (127 · 32767) over the row,  n = ⌈32767 · max|x| / max over the row⌉ and q = round(x / (s · n)) over 16
+//
+// q is stored as it is, or as q + 128 where the activations are the unsigned factor. That n is a whole number lets a product weigh its
+// sums of 16 while they still are integers, and leaves one multiplication by s to the end of the row.
 #pragma once
 
 #include <loupe/core/buffer.hpp>
@@ -11,20 +14,26 @@
 #include <loupe/core/view.hpp>
 
 #include <algorithm>
+#include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <span>
 #include <utility>
 
 namespace loupe::kernel {
 
-/// 32 values of one token, a cache line.
+/// 32 values of one token, a cache line. Before the first of a row stands one whose scale[0] is s.
 struct alignas(64) quantized_chunk {
+    static constexpr int most = 32767; ///< no factor exceeds it
+
     std::uint8_t q[32];
-    float scale[2];
-    float mass[2];         ///< scale · Σ q of each sixteen: what a weight format's minimum is multiplied by
-    float both;            ///< the sum of the two
-    std::int32_t start[2]; ///< −128 · Σ q: what takes off again 128 that was added to the weights
+    std::int16_t factor[2]; ///< n of each sixteen
+    float scale[2];         ///< the same as floats
+    float mass[2];          ///< n · Σ q of each sixteen: what a weight format's minimum is multiplied by
+    float both;             ///< the sum of the two
+    std::int32_t start[2];  ///< −128 · Σ q: what takes off again 128 that was added to the weights
 };
+static_assert(sizeof(quantized_chunk) == 64);
 
 /// How activations are stored.
 enum class activation_form {
@@ -38,37 +47,64 @@ enum class activation_form {
 inline constexpr index_t token_tiles[] = {8, 4, 2, 1};
 inline constexpr index_t token_tile = token_tiles[0];
 
-/// Rows of activations in tiles. Within a tile of `size` tokens, a unit (32 columns of bytes, 2 of bfloats, 1 of floats) of all tokens lies
-/// side by side: unit u of token t is element u · size + t. An odd width is filled up with a zero.
+/// Rows of activations in tiles. Within a tile of `size` tokens, a unit (a quantized_chunk, 2 columns of bfloats, 1 of floats) of all
+/// tokens lies side by side: unit u of token t is element u · size + t. An odd width is filled up with a zero.
 class activation_rows {
     scratch<quantized_chunk> storage_; // of cache lines, whatever the form
     index_t tokens_ = 0, row_bytes_ = 0;
     std::byte* data_ = nullptr;
 
-    static void quantize(const float* x, int offset, quantized_chunk& out) {
+    /// The largest magnitude of sixteen values.
+    static float largest_of_16(const float* x) {
         using simd::floats;
         static_assert(16 % simd::width == 0);
+        floats most(0.0F);
+        for (int i = 0; i < 16; i += simd::width) most = xsimd::max(most, xsimd::abs(floats::load_unaligned(x + i)));
+        return simd::largest(most);
+    }
+
+    /// Σ q of sixteen values, which become bytes.
+    static std::int32_t round_16(const float* x, float inverse, int offset, std::uint8_t* q) {
+        using simd::floats;
         const floats magic(12582912.0F); // adding and taking away 1.5 · 2^23 rounds to the nearest integer, ties to even
-        for (int half = 0; half < 2; ++half) {
-            const float* v = x + 16 * half;
-            floats most(0.0F);
-            for (int i = 0; i < 16; i += simd::width) most = xsimd::max(most, xsimd::abs(floats::load_unaligned(v + i)));
-            const float largest = simd::largest(most);
-            const float scale = largest / 127.0F, inverse = largest > 0 ? 127.0F / largest : 0.0F;
-            alignas(64) float rounded[16];
-            floats sum(0.0F); // of integers below 2^11: exact
-            for (int i = 0; i < 16; i += simd::width) {
-                const floats q = (floats::load_unaligned(v + i) * floats(inverse) + magic) - magic;
-                sum += q;
-                q.store_aligned(rounded + i);
-            }
-            simd::to_bytes(rounded, offset, out.q + 16 * half);
-            out.scale[half] = scale;
-            const float total = simd::sum(sum);
-            out.mass[half] = scale * total;
-            out.start[half] = -128 * static_cast<std::int32_t>(total);
+        alignas(64) float rounded[16];
+        floats sum(0.0F); // of integers below 2^11: exact
+        for (int i = 0; i < 16; i += simd::width) {
+            const floats whole = (floats::load_unaligned(x + i) * floats(inverse) + magic) - magic;
+            sum += whole;
+            whole.store_aligned(rounded + i);
         }
-        out.both = out.mass[0] + out.mass[1];
+        simd::to_bytes(rounded, offset, q);
+        return static_cast<std::int32_t>(simd::sum(sum));
+    }
+
+    /// A row of whole chunks; the next one of the same token lies `stride` further.
+    static void quantize(std::span<const float> x, int offset, quantized_chunk* out, index_t stride) {
+        thread_local scratch<float> memory;
+        const index_t groups = std::ssize(x) / 16;
+        const std::span<float> largest = memory.take(groups);
+        float most = 1e-30F; // whatever is smaller has neither an inverse nor an influence
+        for (index_t g = 0; g < groups; ++g) {
+            most = std::max(most, largest[g] = largest_of_16(x.data() + 16 * g));
+            simd::prefetch_to_write(out + (g / 2 + 1) * stride); // other threads have read what lay there
+        }
+        const float scale = most / (127.0F * quantized_chunk::most), relative = quantized_chunk::most / most;
+        out->scale[0] = scale;
+        for (index_t g = 0; g < groups; g += 2) {
+            quantized_chunk& chunk = *(out += stride);
+            std::int32_t mass[2];
+            for (index_t half = 0; half < 2; ++half) {
+                const float n = std::min<float>(quantized_chunk::most, std::ceil(largest[g + half] * relative));
+                const float inverse = n > 0 ? 1.0F / (scale * n) : 0.0F;
+                const std::int32_t sum = round_16(x.data() + 16 * (g + half), inverse, offset, chunk.q + 16 * half);
+                chunk.factor[half] = static_cast<std::int16_t>(n);
+                chunk.scale[half] = n;
+                mass[half] = chunk.factor[half] * sum;
+                chunk.mass[half] = static_cast<float>(mass[half]);
+                chunk.start[half] = -128 * sum;
+            }
+            chunk.both = static_cast<float>(mass[0] + mass[1]);
+        }
     }
 
     template <class Unit, index_t Columns, class F>
@@ -88,12 +124,12 @@ class activation_rows {
     void store(index_t t, std::span<const float> x, activation_form form) {
         switch (form) {
         case activation_form::signed_bytes:
-        case activation_form::unsigned_bytes:
-            store_row<quantized_chunk, 32>(
-                t, x, [offset = form == activation_form::signed_bytes ? 0 : 128](const float* v, quantized_chunk& out) {
-                    quantize(v, offset, out);
-                });
+        case activation_form::unsigned_bytes: {
+            const auto [first, size] = tile_of(t);
+            quantize(x, form == activation_form::signed_bytes ? 0 : 128,
+                     reinterpret_cast<quantized_chunk*>(data_ + first * row_bytes_) + (t - first), size);
             break;
+        }
         case activation_form::bfloats:
             store_row<std::uint32_t, 2>(t, x, [](const float* v, std::uint32_t& out) {
                 out = float_to_bfloat16(v[0]) | static_cast<std::uint32_t>(float_to_bfloat16(v[1])) << 16U;
@@ -119,7 +155,7 @@ class activation_rows {
         case activation_form::floats:
             return 4 * even;
         default:
-            return width / 32 * static_cast<index_t>(sizeof(quantized_chunk));
+            return (width / 32 + 1) * static_cast<index_t>(sizeof(quantized_chunk));
         }
     }
 

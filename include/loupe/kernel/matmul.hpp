@@ -166,12 +166,12 @@ inline void matmul(std::span<const product> products, executor& threads) {
     for (std::size_t i = 0; i < products.size(); ++i) {
         const weight_view& w = products[i].w;
         const matrix_view<const float> x = products[i].x;
-        index_t count = w.rows, each = 0;
+        index_t count = w.rows, least = 0, most = 0;
         std::size_t from = i;
         if (w.packed != nullptr) {
             const index_t bytes = w.products->strip_bytes(w.width);
             count = (w.rows + w.products->rows - 1) / w.products->rows;
-            each = std::clamp<index_t>(131072 / bytes, 1, std::max<index_t>(1, count / (4 * threads.size())));
+            least = std::max<index_t>(1, 16384 / bytes), most = std::max<index_t>(1, 131072 / bytes);
             for (std::size_t j = 0; j < i && from == i; ++j) {
                 const product& other = products[j];
                 if (other.w.packed != nullptr && other.w.products->x_form == w.products->x_form && other.x.data == x.data &&
@@ -181,10 +181,14 @@ inline void matmul(std::span<const product> products, executor& threads) {
             }
             if (from == i) storage[i].fill(x, w.products->x_form, threads);
         } else {
-            each = std::clamp<index_t>(32768 / std::max<index_t>(1, w.width) / tile_w * tile_w, 2 * tile_w, 64); // whole tiles
+            least = most = std::clamp<index_t>(32768 / std::max<index_t>(1, w.width) / tile_w * tile_w, 2 * tile_w, 64); // whole tiles
         }
         source.push_back(from);
-        for (index_t first = 0; first < count; first += each) parts.push_back({i, first, std::min(count, first + each)});
+        for (index_t first = 0, end = 0; first < count; first = end) { // ever smaller ones, so that all threads are done at the same time
+            const index_t share = (count - first) / (4 * threads.size());
+            end = std::min(count, first + (threads.size() == 1 ? most : std::clamp(share, least, most)));
+            parts.push_back({i, first, end});
+        }
     }
     // what belongs to this thread, whichever thread works on it
     threads.for_ranges(static_cast<index_t>(parts.size()), 1,

@@ -45,15 +45,12 @@ struct integer_chunk {
     [[no_unique_address]] detail::floats_of<Isa, HasMinimum ? Groups : 0> minimum;
 
     __attribute__((always_inline)) typename Isa::floats add_to(typename Isa::floats sum, const quantized_chunk& x) const {
-        const auto low = Isa::to_floats(Isa::template dot<Largest>(start_of(0, x), w, x.q));
-        const auto high = Isa::to_floats(Isa::template dot<Largest>(start_of(1, x), w + 4, x.q + 16));
         if constexpr (Groups == 1) {
-            const auto both = Isa::fma(high, Isa::all(x.scale[1]), Isa::times(low, Isa::all(x.scale[0])));
-            sum = Isa::fma(both, scale[0], sum);
+            sum = Isa::fma(both_halves(x), scale[0], sum);
             if constexpr (HasMinimum) sum = Isa::fma(minimum.at[0], Isa::all(x.both), sum);
         } else {
-            sum = Isa::fma(Isa::times(low, Isa::all(x.scale[0])), scale[0], sum);
-            sum = Isa::fma(Isa::times(high, Isa::all(x.scale[1])), scale[1], sum);
+            sum = Isa::fma(one_half<0>(x), scale[0], sum);
+            sum = Isa::fma(one_half<1>(x), scale[1], sum);
             if constexpr (HasMinimum) {
                 sum = Isa::fma(minimum.at[0], Isa::all(x.mass[0]), sum);
                 sum = Isa::fma(minimum.at[1], Isa::all(x.mass[1]), sum);
@@ -67,15 +64,42 @@ struct integer_chunk {
     static void multiply(const integer_chunk* strip, index_t chunks, const quantized_chunk* x, float* y, index_t stride) {
         typename Isa::floats sum[Tokens];
         for (auto& s : sum) s = Isa::zero();
+        const quantized_chunk* const rows = x;
+        x += Tokens;
         for (index_t c = 0; c < chunks; ++c, x += Tokens) {
 #pragma GCC unroll 8
             for (int t = 0; t < Tokens; ++t) sum[t] = strip[c].add_to(sum[t], x[t]);
         }
 #pragma GCC unroll 8
-        for (int t = 0; t < Tokens; ++t) Isa::store(y + t * stride, sum[t]);
+        for (int t = 0; t < Tokens; ++t) Isa::store(y + t * stride, Isa::times(sum[t], Isa::all(rows[t].scale[0])));
     }
 
   private:
+    /// The sums of the two sixteens, each times the activations' factor. Of small weights these are integers of 32 bits.
+    __attribute__((always_inline)) typename Isa::floats both_halves(const quantized_chunk& x) const {
+        if constexpr (Largest <= 16) {
+            return Isa::weigh(dot_words<0>(x), dot_words<1>(x), x.factor);
+        } else {
+            return Isa::fma(dot<1>(x), Isa::all(x.scale[1]), Isa::times(dot<0>(x), Isa::all(x.scale[0])));
+        }
+    }
+    template <int Half>
+    __attribute__((always_inline)) typename Isa::floats one_half(const quantized_chunk& x) const {
+        if constexpr (Largest <= 32) {
+            return Isa::weigh(dot_words<Half>(x), x.factor[Half]);
+        } else {
+            return Isa::times(dot<Half>(x), Isa::all(x.scale[Half])); // rounds once: the same float
+        }
+    }
+    template <int Half>
+    __attribute__((always_inline)) typename Isa::ints dot_words(const quantized_chunk& x) const {
+        return Isa::template dot_words<Largest>(start_of(Half, x), w + 4 * Half, x.q + 16 * Half);
+    }
+    template <int Half>
+    __attribute__((always_inline)) typename Isa::floats dot(const quantized_chunk& x) const {
+        return Isa::to_floats(Isa::template dot<Largest>(start_of(Half, x), w + 4 * Half, x.q + 16 * Half));
+    }
+
     /// What a sum of 16 products begins with: minus what was added to weights or activations.
     __attribute__((always_inline)) typename Isa::ints start_of(std::size_t half, const quantized_chunk& x) const {
         if constexpr (Isa::signed_activations && Added == 0) {
@@ -170,8 +194,9 @@ struct packing {
     }
 
     /// What 32 columns of a strip are for a product: unpacked on the way, and expanded, which is alike for as many formats as possible.
+    static constexpr int largest = !Isa::signed_activations ? form::largest : chunk_groups == 1 && form::largest <= 16 ? 16 : 127;
     template <unsigned Added>
-    using chunk_with = integer_chunk<Isa, chunk_groups, form::has_minimum, Isa::signed_activations ? 127 : form::largest, Added>;
+    using chunk_with = integer_chunk<Isa, chunk_groups, form::has_minimum, largest, Added>;
     using chunk = chunk_with<added>;
     using expanded_chunk = chunk_with<added == 0 ? 0 : 128>;
 
@@ -180,6 +205,8 @@ struct packing {
     static void multiply(const std::byte* strip, const quantized_chunk* x, index_t size, index_t width, float* y, index_t stride) {
         typename Isa::floats sum[Tokens];
         for (auto& s : sum) s = Isa::zero();
+        const quantized_chunk* const row = x;
+        x += size;
         for_chunks(
             strip,
             width, [&](const std::byte* from, const std::byte* scales, const floats& d, const floats& dmin) __attribute__((always_inline)) {
@@ -190,7 +217,7 @@ struct packing {
                 x += size;
             });
 #pragma GCC unroll 8
-        for (int t = 0; t < Tokens; ++t) Isa::store(y + t * stride, sum[t]);
+        for (int t = 0; t < Tokens; ++t) Isa::store(y + t * stride, Isa::times(sum[t], Isa::all(row[t].scale[0])));
     }
 
     /// A strip as width / 32 chunks.
@@ -246,7 +273,11 @@ struct packing {
         }
         for (int g = 0; g < chunk_groups; ++g, scales += group_stride) {
             out.scale[g] = load_scale(scales, d);
-            if constexpr (form::has_minimum) out.minimum.at[g] = load_minimum(scales + to_minimum, dmin);
+            if constexpr (form::has_minimum) {
+                out.minimum.at[g] = load_minimum(scales + to_minimum, dmin);
+                if constexpr (form::zero != 0)
+                    out.minimum.at[g] = Isa::fma(Isa::all(static_cast<float>(form::zero)), out.scale[g], out.minimum.at[g]);
+            }
         }
     }
 

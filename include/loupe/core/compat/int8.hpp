@@ -21,6 +21,14 @@
 
 namespace loupe::simd {
 
+/// Asks for a line that is about to be written: other processors give theirs up meanwhile. A compiler would need to be told that the
+/// target has this instruction, which does nothing where it is not known.
+inline void prefetch_to_write([[maybe_unused]] const void* line) {
+#if defined(__x86_64__)
+    asm volatile("prefetchw %0" : : "m"(*static_cast<const char*>(line)));
+#endif
+}
+
 /// Sixteen whole numbers in [−128, 127] as bytes, `offset` (0 or 128) added. `from` lies on a cache line.
 inline void to_bytes(const float* from, int offset, std::uint8_t* to) {
 #if defined(__AVX512F__)
@@ -111,6 +119,18 @@ struct int8_portable {
             }
         }
         return start;
+    }
+    /// dot() for weights of at most 32: a sum fits 16 bits, or a row's two parts of it do, which weigh() adds.
+    template <int Largest>
+    static ints dot_words(ints start, const bytes* w, const std::uint8_t* x) {
+        return dot<Largest>(start, w, x);
+    }
+    /// n · v, and n[0] · low + n[1] · high if no weight exceeded 16, of sums of dot_words(): whole numbers of 32 bits, then floats.
+    [[gnu::noinline]] static floats weigh(const ints& v, std::int16_t n) {
+        return each_row([&](std::size_t i) { return static_cast<float>(n * v.at[i]); });
+    }
+    [[gnu::noinline]] static floats weigh(const ints& low, const ints& high, const std::int16_t* n) {
+        return each_row([&](std::size_t i) { return static_cast<float>(n[0] * low.at[i] + n[1] * high.at[i]); });
     }
     static ints all(std::int32_t v) {
         ints out;
@@ -228,40 +248,47 @@ struct int8_avx2 {
         return _mm256_set1_epi32(four);
     }
     static __m256i widen(__m256i pairs) { return _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)); }
-    template <int Largest>
-    static ints products(ints sum, const bytes* w, const __m256i* x) {
-        if constexpr (Largest <= 16) { // 8 · 255 · 16 fits 16 bits
-            const __m256i a = _mm256_add_epi16(_mm256_maddubs_epi16(x[0], w[0]), _mm256_maddubs_epi16(x[1], w[1]));
-            const __m256i b = _mm256_add_epi16(_mm256_maddubs_epi16(x[2], w[2]), _mm256_maddubs_epi16(x[3], w[3]));
-            return _mm256_add_epi32(sum, widen(_mm256_add_epi16(a, b)));
-        } else if constexpr (Largest <= 32) { // 4 · 255 · 32 fits
-            const __m256i a = _mm256_add_epi16(_mm256_maddubs_epi16(x[0], w[0]), _mm256_maddubs_epi16(x[1], w[1]));
-            const __m256i b = _mm256_add_epi16(_mm256_maddubs_epi16(x[2], w[2]), _mm256_maddubs_epi16(x[3], w[3]));
-            return _mm256_add_epi32(sum, _mm256_add_epi32(widen(a), widen(b)));
-        } else { // 2 · 255 · 128 does not: magnitudes of weights, the sign moved to the activations
-            __m256i total = sum;
-            for (int q = 0; q < 4; ++q) {
-                const __m256i signed_x = _mm256_xor_si256(x[q], _mm256_set1_epi8(-128));
-                total = _mm256_add_epi32(total, widen(_mm256_maddubs_epi16(_mm256_abs_epi8(w[q]), _mm256_sign_epi8(signed_x, w[q]))));
-            }
-            return total;
-        }
+    /// Two parts of each row's sum in 16 bits. 2 · 255 · 32 fits; the sum of four such need not, as long as that without the 128 in the
+    /// activations does: 8 · 127 · 32.
+    static __m256i words(const bytes* w, const __m256i* x) {
+        const __m256i a = _mm256_add_epi16(_mm256_maddubs_epi16(x[0], w[0]), _mm256_maddubs_epi16(x[1], w[1]));
+        const __m256i b = _mm256_add_epi16(_mm256_maddubs_epi16(x[2], w[2]), _mm256_maddubs_epi16(x[3], w[3]));
+        return _mm256_add_epi16(a, b);
     }
 
   public:
     template <int Largest>
     static ints start(const bytes* w) {
         if constexpr (Largest > 32) {
-            return _mm256_setzero_si256(); // products() takes the 128 off the activations
+            return _mm256_setzero_si256(); // dot() takes the 128 off the activations
         } else {
             const __m256i offset = _mm256_set1_epi8(-128), x[4] = {offset, offset, offset, offset}; // 128 as an unsigned byte
-            return _mm256_sub_epi32(_mm256_setzero_si256(), products<Largest>(_mm256_setzero_si256(), w, x));
+            return _mm256_sub_epi16(_mm256_setzero_si256(), words(w, x));
         }
+    }
+    template <int Largest>
+    static ints dot_words(ints start, const bytes* w, const std::uint8_t* x) {
+        static_assert(Largest <= 32);
+        const __m256i quads[4] = {quad(x), quad(x + 4), quad(x + 8), quad(x + 12)};
+        return _mm256_add_epi16(start, words(w, quads));
+    }
+    static floats weigh(ints v, std::int16_t n) { return to_floats(_mm256_madd_epi16(v, _mm256_set1_epi16(n))); }
+    static floats weigh(ints low, ints high, const std::int16_t* n) {
+        return to_floats(
+            _mm256_add_epi32(_mm256_madd_epi16(low, _mm256_set1_epi16(n[0])), _mm256_madd_epi16(high, _mm256_set1_epi16(n[1]))));
     }
     template <int Largest>
     static ints dot(ints start, const bytes* w, const std::uint8_t* x) {
         const __m256i quads[4] = {quad(x), quad(x + 4), quad(x + 8), quad(x + 12)};
-        return products<Largest>(start, w, quads);
+        if constexpr (Largest <= 16) { // 8 · 255 · 16 fits 16 bits
+            return _mm256_add_epi32(start, widen(words(w, quads)));
+        } else { // 2 · 255 · 128 does not: magnitudes of weights, the sign moved to the activations
+            for (int q = 0; q < 4; ++q) {
+                const __m256i signed_x = _mm256_xor_si256(quads[q], _mm256_set1_epi8(-128));
+                start = _mm256_add_epi32(start, widen(_mm256_maddubs_epi16(_mm256_abs_epi8(w[q]), _mm256_sign_epi8(signed_x, w[q]))));
+            }
+            return start;
+        }
     }
     static ints all(std::int32_t v) { return _mm256_set1_epi32(v); }
     static floats zero() { return _mm256_setzero_ps(); }
@@ -333,6 +360,18 @@ struct int8_vnni {
             start = _mm512_dpbusd_epi32(start, w[q], _mm512_set1_epi32(four));
         }
         return start;
+    }
+    template <int Largest>
+    static ints dot_words(ints start, const bytes* w, const std::uint8_t* x) {
+        return dot<Largest>(start, w, x);
+    }
+    static floats weigh(ints low, ints high, const std::int16_t* n) {
+        constexpr __mmask64 second_words = 0xcccccccccccccccc;
+        const __m512i first_words = _mm512_set4_epi32(0x0d0c0d0c, 0x09080908, 0x05040504, 0x01000100);
+        const __m512i pairs = _mm512_mask_shuffle_epi8(low, second_words, high, first_words);
+        std::int32_t both;
+        std::memcpy(&both, n, sizeof both);
+        return to_floats(_mm512_madd_epi16(pairs, _mm512_set1_epi32(both)));
     }
     static ints all(std::int32_t v) { return _mm512_set1_epi32(v); }
     template <int Shift>
