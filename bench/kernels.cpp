@@ -97,7 +97,7 @@ std::optional<operands> weights; // of the benchmark that runs
 /// was a few seconds ago.
 double reading_now(index_t thread_count) {
     using clock = std::chrono::steady_clock;
-    static const bench::reader reader;
+    static const lab::memory_reader reader;
     static std::map<index_t, std::pair<clock::time_point, double>> last;
     auto& [when, rate] = last[thread_count];
     if (rate == 0 || clock::now() - when > std::chrono::seconds(5)) {

@@ -158,7 +158,7 @@ void add_ladder(const std::string& name, void (*run)(benchmark::State&, const la
 
 int main(int argc, char** argv) {
     float_roof = bench::float_roof(one);
-    read_roof = bench::reader().rate(one);
+    read_roof = loupe::lab::memory_reader().rate(one);
     benchmark::AddCustomContext("machine", lab::machine_text());
     benchmark::AddCustomContext("threads", std::to_string(all.size()));
     benchmark::AddCustomContext("roof, float, 1 thread", std::to_string(float_roof * 1e-9) + " GFLOP/s");

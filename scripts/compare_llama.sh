@@ -5,8 +5,9 @@
 #
 # LLAMA_BENCH is the program llama-bench, built on this machine. Defaults: a prompt of 512 tokens, 128 generated, 1 thread, 5 rounds; 0 leaves
 # a test out. The two run in turns, so that a machine whose speed drifts slows down both; the first round is not counted. The ratio is taken
-# within each round. Prints medians [least, most] as a Markdown table; what happens meanwhile goes to stderr. LOUPE=… names another program
-# than build/loupe. Exit codes: 0 done; 1 something is missing or failed; 2 wrong usage.
+# within each round. For generation, whose weights are read for every token, each speed is also told as a share of what as many threads read
+# from memory in that round. Prints medians [least, most] as a Markdown table; what happens meanwhile goes to stderr. LOUPE=… names another
+# program than build/loupe. Exit codes: 0 done; 1 something is missing or failed; 2 wrong usage.
 set -eu
 root=$(dirname "$0")/..
 loupe=${LOUPE:-$root/build/loupe}
@@ -58,6 +59,7 @@ run() {
     }
     speed prompt "$prompt" 0
     speed generated 0 "$generated"
+    [ "$generated" -eq 0 ] || jq -r '.[] | select(.roof_bytes_per_second) | .roof_bytes_per_second / .bytes_per_token' "$work/loupe.json" >>"$work/$name.roof"
 }
 
 # speed TEST N_PROMPT N_GEN
@@ -74,9 +76,9 @@ begun="
 " # of a line of progress
 while [ $round -le "$rounds" ]; do
     if [ $round -eq 0 ]; then printf 'warming up' >&2; else printf ', round %d of %d' $round "$rounds" >&2; fi
-    run loupe "$loupe" bench "$model" -p "$prompt" -n "$generated" -t "$threads" -r 1 --json
+    run loupe "$loupe" bench "$model" -p "$prompt" -n "$generated" -t "$threads" -r 1 --roof --json
     run llama-bench "$llama" -m "$model" -p "$prompt" -n "$generated" -t "$threads" -r 1 -o json
-    [ $round -gt 0 ] || rm -f "$work"/*.prompt "$work"/*.generated
+    [ $round -gt 0 ] || rm -f "$work"/*.prompt "$work"/*.generated "$work"/*.roof
     round=$((round + 1))
 done
 echo >&2
@@ -116,7 +118,14 @@ row() {
         { ours[NR] = $1; theirs[NR] = $2; ratio[NR] = $1 / $2 }
         END { printf "| %-16s | %-22s | %-22s | %-21s |\n", title, spread(ours), spread(theirs), spread(ratio) }'
 }
+# share TITLE: of the roof, for both
+share() {
+    [ -s "$work/loupe.roof" ] || return 0
+    for name in loupe llama-bench; do paste "$work/$name.generated" "$work/$name.roof" | LC_ALL=C awk '{ print 100 * $1 / $2 }' >"$work/$name.share"; done
+    row "$1" share
+}
 printf '| %-16s | %-22s | %-22s | %-21s |\n' test "loupe, tokens/s" "llama.cpp, tokens/s" "loupe / llama.cpp"
 printf '| %s | %s | %s | %s |\n' ---------------- ---------------------- ---------------------- ---------------------
 row "prompt of $prompt" prompt
 row "$generated generated" generated
+share "% of the roof"

@@ -263,6 +263,10 @@ works 'make' make gemma3-270m "$work/made.gguf" --blocks 6 --vocabulary 600 --ty
 works 'describe what was made' describe "$work/made.gguf"
 works 'bench at the last position of the largest context' bench "$nano" -p 0 -n 1 -r 1 -d 262143 --made-up-depth
 grep -q 'tg1 @ 262143 made up: ' "$work/out" || fail "bench: expected the depth, and that it is made up"
+works 'bench beside the roof' bench "$nano" -p 4 -n 1 -r 1 --roof
+[ "$(grep -c '% of what memory gives' "$work/out")" -eq 1 ] || fail "bench: expected one line with its share of the roof, that of generation"
+works 'the roof as JSON' bench "$nano" -p 4 -n 1 -r 1 --roof --json
+[ "$(grep -c '"roof_bytes_per_second"' "$work/out")" -eq 1 ] || fail "bench: expected one roof, that of generation"
 works 'the same as JSON' bench "$nano" -p 4 -n 1 -r 1 -d 0,40 --made-up-depth --json
 grep -q '"depth_filled_by": "random keys and values"' "$work/out" || fail "bench: expected to read that nothing was read"
 grep -q '"depth_filled_by": "nothing"' "$work/out" || fail "bench: expected to read that nothing was filled"

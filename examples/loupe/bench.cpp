@@ -6,6 +6,7 @@
 
 #include <loupe/core/buffer.hpp>
 #include <loupe/lab/machine.hpp>
+#include <loupe/lab/reading.hpp>
 
 #include <chrono>
 #include <cmath>
@@ -87,6 +88,7 @@ void bench(const bench_options& o) {
     }
     if (tests.empty()) throw error("expected a prompt or a number of tokens to generate above 0, found none");
     const format::info& kv_format = *format::find(o.kv);
+    const double bytes = static_cast<double>(bytes_per_token(*file.weights, file.sizes.experts_used));
     const char* arithmetic_name = o.floats ? "float" : "int8";
     auto results = nlohmann::ordered_json::array();
     if (!o.json) {
@@ -98,6 +100,11 @@ void bench(const bench_options& o) {
         const auto once = [&] { return run(*model, test, file.sizes.vocabulary, o.made_up_depth); };
         static_cast<void>(once()); // memory is touched, clocks rise
         for (index_t r = 0; r < o.repetitions; ++r) test.seconds.push_back(once());
+        double roof = 0;
+        if (o.roof && test.n_gen > 0) {
+            executor threads(test.threads);
+            roof = lab::memory_reader().rate(threads);
+        }
         if (o.json) {
             std::vector<double> ns, ts;
             for (const double s : test.seconds) ns.push_back(std::round(s * 1e9)), ts.push_back(test.tokens() / s);
@@ -120,10 +127,14 @@ void bench(const bench_options& o) {
                                {"stddev_ts", test.deviation()},
                                {"samples_ns", ns},
                                {"samples_ts", ts}});
+            if (roof > 0) results.back().update({{"bytes_per_token", bytes}, {"roof_bytes_per_second", roof}});
         } else {
-            fmt::print("{:>2} thread{} {:>8}{}: {:8.1f} ± {:.1f} tokens/s\n", test.threads, test.threads == 1 ? " " : "s", test.name(),
+            fmt::print("{:>2} thread{} {:>8}{}: {:8.1f} ± {:.1f} tokens/s{}\n", test.threads, test.threads == 1 ? " " : "s", test.name(),
                        test.depth == 0 ? "" : fmt::format(" @ {}{}", test.depth, o.made_up_depth ? " made up" : ""), test.mean(),
-                       test.deviation());
+                       test.deviation(),
+                       roof == 0 ? ""
+                                 : fmt::format(", {:.1f} GB/s of weights: {:.0f} % of what memory gives", bytes * test.mean() * 1e-9,
+                                               100 * bytes * test.mean() / roof));
             std::fflush(stdout);
         }
     }

@@ -45,7 +45,7 @@ struct bench_options {
     std::vector<index_t> prompt{512}, generation{128}, depth{0}, threads{0};
     index_t repetitions = 5;
     std::string kv = "f32";
-    bool json = false, floats = false, made_up_depth = false;
+    bool json = false, floats = false, made_up_depth = false, roof = false;
 };
 struct make_options {
     std::string variant, out, types = "q4_k_m";

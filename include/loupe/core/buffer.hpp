@@ -5,6 +5,7 @@
 #include <loupe/core/view.hpp>
 
 #include <cstddef>
+#include <memory>
 #include <new>
 #include <vector>
 
@@ -42,6 +43,30 @@ struct cache_line_allocator {
 /// A vector that starts on a cache line.
 template <class T>
 using aligned_vector = std::vector<T, cache_line_allocator<T>>;
+
+/// Memory for what is written once and read many times, piece by piece from large blocks: small pieces lie side by side in huge pages.
+class arena {
+    static constexpr std::size_t block = std::size_t{64} << 20U;
+
+    std::shared_ptr<std::byte> now_;
+    std::size_t left_ = 0;
+
+    static std::shared_ptr<std::byte> allocate(std::size_t bytes) {
+        using allocator = cache_line_allocator<std::byte>;
+        return {allocator().allocate(bytes), [bytes](std::byte* p) { allocator().deallocate(p, bytes); }};
+    }
+
+  public:
+    /// `bytes` that begin on a cache line, contents unspecified. They live as long as the pointer or a copy of it.
+    std::shared_ptr<std::byte> take(std::size_t bytes) {
+        if (bytes >= block / 4) return allocate(bytes);
+        bytes = (bytes + 63) / 64 * 64;
+        if (left_ < bytes) now_ = allocate(block), left_ = block;
+        std::byte* const piece = now_.get() + (block - left_);
+        left_ -= bytes;
+        return {now_, piece};
+    }
+};
 
 /// Scratch memory of one place in a layer: grows to the largest size ever asked for and is then reused, so a token allocates nothing.
 template <class T>

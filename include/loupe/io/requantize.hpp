@@ -1,6 +1,7 @@
 // Rewrites weight matrices as slot::weights says, and counts their bytes.
 #pragma once
 
+#include <loupe/core/buffer.hpp>
 #include <loupe/core/error.hpp>
 #include <loupe/core/executor.hpp>
 #include <loupe/format/formats.hpp>
@@ -39,18 +40,21 @@ void for_each_matrix(Weights& w, F&& f) {
 /// Lays matrices out for the products that `products_for` knows for their formats. Not the router, whose choices are discrete; not
 /// tables, whose rows are read one at a time; not experts whose matrices do not begin at a strip.
 inline void pack_matrices(decoder_weights& w, const kernel::packed_products* (*products_for)(const format::info&), executor& threads) {
-    std::map<const std::byte*, std::shared_ptr<const aligned_vector<std::byte>>> done; // tied and merged matrices are packed once
+    std::map<const std::byte*, std::shared_ptr<const std::byte>> done; // tied and merged matrices are packed once
+    arena memory;
     const auto pack = [&](weight_matrix& m) {
         if (!m.exists()) return;
         const kernel::packed_products* products = products_for(*m.format);
         if (products == nullptr) return;
         auto& packed = done[m.data];
         if (!packed) {
-            packed = std::make_shared<const aligned_vector<std::byte>>(kernel::pack(m, *products, threads));
+            const auto fresh = memory.take(static_cast<std::size_t>(kernel::packed_bytes(m, *products)));
+            kernel::pack(m, *products, fresh.get(), threads);
+            packed = fresh;
             if (m.mapped) forget(m.data, m.bytes());
         }
         m.products = products;
-        m.packed = packed->data();
+        m.packed = packed.get();
         m.owner_of_packed = packed;
     };
     const auto pack_experts = [&](expert_matrices& e) {

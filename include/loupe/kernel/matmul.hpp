@@ -50,17 +50,24 @@ struct weight_view {
     void decode_row(index_t r, float* out) const { format->decode_row(data + r * row_bytes(), out, width); }
 };
 
-/// The matrix laid out for products with it.
-inline aligned_vector<std::byte> pack(const weight_view& w, const packed_products& products, executor& threads) {
-    const index_t strips = (w.rows + products.rows - 1) / products.rows, bytes = products.strip_bytes(w.width);
-    aligned_vector<std::byte> packed(static_cast<std::size_t>(strips * bytes));
+/// Bytes of a matrix that is laid out for products with it.
+inline index_t packed_bytes(const weight_view& w, const packed_products& products) {
+    return (w.rows + products.rows - 1) / products.rows * products.strip_bytes(w.width);
+}
+
+/// Lays a matrix out for products with it: writes all packed_bytes() at `to`, which begin on a cache line.
+inline void pack(const weight_view& w, const packed_products& products, std::byte* to, executor& threads) {
+    const index_t bytes = products.strip_bytes(w.width), strips = packed_bytes(w, products) / bytes;
     threads.for_ranges(strips, 16, [&](index_t first, index_t last) {
         for (index_t s = first; s < last; ++s) {
             const index_t row = s * products.rows;
-            products.pack(w.data + row * w.row_bytes(), w.row_bytes(), std::min(products.rows, w.rows - row), w.width,
-                          packed.data() + s * bytes);
+            products.pack(w.data + row * w.row_bytes(), w.row_bytes(), std::min(products.rows, w.rows - row), w.width, to + s * bytes);
         }
     });
+}
+inline aligned_vector<std::byte> pack(const weight_view& w, const packed_products& products, executor& threads) {
+    aligned_vector<std::byte> packed(static_cast<std::size_t>(packed_bytes(w, products)));
+    pack(w, products, packed.data(), threads);
     return packed;
 }
 
