@@ -4,7 +4,8 @@
 // A strip is a sequence of spans (the formats' blocks). A span holds the scales of the block, then for every 32 columns a chunk: the planes
 // of the codes and the scales of its groups. Sixteen scales of 6 bits stand before the chunks instead, four registers of them in three. A
 // plane of b bits holds the 8 quads (4 columns of every row) of a chunk in b registers: quad q lies in register q mod b, at bit b · (q / b)
-// of every byte. Codes of 3, 5 and 6 bits are two planes.
+// of every byte. Codes of 5 and 6 bits are two planes. Those of 3 bits are one of three registers: quad q < 6 in register q mod 3, at bit
+// 3 · (q / 3); of quads 6 and 7 two bits above those of the first and second register, and the third bit in the third.
 #pragma once
 
 #include <loupe/core/compat/int8.hpp>
@@ -118,7 +119,7 @@ struct packing {
     using form = format::integer_form<F>;
     static constexpr index_t rows = Isa::rows;
     static constexpr index_t span = F::length; ///< columns under one set of scales
-    static constexpr int low_bits = form::bits >= 4 && form::bits < 8 ? 4 : form::bits == 3 ? 2 : form::bits;
+    static constexpr int low_bits = form::bits >= 4 && form::bits < 8 ? 4 : form::bits;
     static constexpr int high_bits = form::bits - low_bits;
     static constexpr index_t groups = span / form::group;
     static constexpr int chunk_groups = 32 / form::group;
@@ -169,7 +170,7 @@ struct packing {
                 out += 3 * plane;
             }
             for (index_t c = 0; c < span / 32; ++c) {
-                put_plane<low_bits, 0>(block.data(), c, out);
+                low_bits == 3 ? put_threes(block.data(), c, out) : put_plane<low_bits, 0>(block.data(), c, out);
                 out += low_bits * plane;
                 if constexpr (high_bits > 0) {
                     put_plane<high_bits, low_bits>(block.data(), c, out);
@@ -287,8 +288,10 @@ struct packing {
     }
     template <int Quad>
     static typename Isa::bytes code(const std::byte* from) {
-        const auto low = Isa::load(from + Quad % low_bits * plane);
-        if constexpr (low_bits == 8) {
+        const auto low = Isa::load(from + (low_bits == 3 && Quad >= 6 ? Quad - 6 : Quad % low_bits) * plane);
+        if constexpr (low_bits == 3 && Quad >= 6) {
+            return Isa::template insert<Quad, 2, 1>(Isa::template field<6, 2>(low), Isa::load(from + 2 * plane));
+        } else if constexpr (low_bits == 8) {
             return low;
         } else if constexpr (high_bits == 0) {
             return Isa::template field<low_bits*(Quad / low_bits), low_bits>(low);
@@ -360,6 +363,27 @@ struct packing {
         put(3, Isa::template insert<6, 4, 2>(Isa::template insert<6, 2, 2>(Isa::template field<6, 2>(a), b), c));
     }
 
+    static void put_threes(const format::integer_block* block, index_t c, std::byte* to) {
+        std::memset(to, 0, static_cast<std::size_t>(3 * plane));
+        const auto put = [&](index_t at, std::uint32_t bits) {
+            std::uint32_t there;
+            std::memcpy(&there, to + at, sizeof there);
+            there |= bits;
+            std::memcpy(to + at, &there, sizeof there);
+        };
+        for (index_t q = 0; q < 8; ++q) {
+            for (index_t r = 0; r < rows; ++r) {
+                std::uint32_t quad;
+                std::memcpy(&quad, block[r].code + 32 * c + 4 * q, sizeof quad);
+                if (q < 6) {
+                    put(q % 3 * plane + 4 * r, quad << (3 * (q / 3)));
+                } else {
+                    put((q - 6) * plane + 4 * r, (quad & 0x03030303U) << 6U);
+                    put(2 * plane + 4 * r, (quad >> 2U & 0x01010101U) << q);
+                }
+            }
+        }
+    }
     template <int Bits, int From>
     static void put_plane(const format::integer_block* block, index_t c, std::byte* to) {
         constexpr std::uint32_t each_byte = 0x01010101, mask = ((1U << Bits) - 1) * each_byte;

@@ -308,7 +308,8 @@ struct int8_avx2 {
     template <int Shift, int Bits>
     static floats load_field(const std::byte* from) {
         const __m256i wide = _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(from)));
-        return _mm256_cvtepi32_ps(_mm256_and_si256(_mm256_srli_epi32(wide, Shift), _mm256_set1_epi32((1 << Bits) - 1)));
+        const __m256i moved = _mm256_srli_epi32(wide, Shift);
+        return _mm256_cvtepi32_ps(Shift + Bits == 8 ? moved : _mm256_and_si256(moved, _mm256_set1_epi32((1 << Bits) - 1)));
     }
     static floats load_signed(const std::byte* from) {
         return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(from))));
@@ -395,7 +396,8 @@ struct int8_vnni {
     template <int Shift, int Bits>
     static floats load_field(const std::byte* from) {
         const __m512i wide = _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));
-        return _mm512_cvtepi32_ps(_mm512_and_si512(_mm512_srli_epi32(wide, Shift), _mm512_set1_epi32((1 << Bits) - 1)));
+        const __m512i moved = _mm512_srli_epi32(wide, Shift);
+        return _mm512_cvtepi32_ps(Shift + Bits == 8 ? moved : _mm512_and_si512(moved, _mm512_set1_epi32((1 << Bits) - 1)));
     }
     static floats load_signed(const std::byte* from) {
         return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from))));
