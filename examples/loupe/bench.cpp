@@ -73,7 +73,9 @@ double run(engine& model, const bench_test& test, index_t vocabulary, bool made_
 
 void bench(const bench_options& o) {
     executor all(0);
+    const auto begun = std::chrono::steady_clock::now();
     const auto file = open_model(o.model, all, o.floats ? arithmetic::floats : arithmetic::int8);
+    const double load_seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begun).count();
     const auto family = family_of(file.sizes, file.path);
     std::vector<bench_test> tests;
     for (const index_t threads : o.threads) {
@@ -92,8 +94,8 @@ void bench(const bench_options& o) {
     const char* arithmetic_name = o.floats ? "float" : "int8";
     auto results = nlohmann::ordered_json::array();
     if (!o.json) {
-        fmt::print("{}, products: {}, keys and values: {}\n{}\n", family.name_of(file.sizes), arithmetic_name, kv_format.name,
-                   lab::machine_text());
+        fmt::print("{}, products: {}, keys and values: {}, loaded in {:.1f} s\n{}\n", family.name_of(file.sizes), arithmetic_name,
+                   kv_format.name, load_seconds, lab::machine_text());
     }
     for (bench_test& test : tests) {
         const auto model = family.open(file, {.threads = test.threads, .kv_format = &kv_format});
@@ -113,6 +115,7 @@ void bench(const bench_options& o) {
                                {"model_filename", o.model},
                                {"model_type", family.name_of(file.sizes)},
                                {"arithmetic", arithmetic_name},
+                               {"load_seconds", load_seconds},
                                {"type_k", o.kv},
                                {"type_v", o.kv},
                                {"n_threads", test.threads},
