@@ -48,18 +48,29 @@ struct attend_tiles {
         return {first, end};
     }
 
-    void add(kernel::attention_sums& sums, index_t number, index_t g, index_t first, index_t end) const {
-        const index_t group = sizes.heads / sizes.kv_heads, D = sizes.head_width;
-        const index_t begin = number * tile, count = std::min(c.tokens, begin + tile) - begin;
+    struct rows {
+        index_t number, g;
+        index_t head, heads;
+
+        bool operator==(const rows&) const = default;
+    };
+    rows all_rows(index_t number, index_t g) const {
+        const index_t group = sizes.heads / sizes.kv_heads;
+        return {number, g, g * group, group};
+    }
+
+    [[gnu::noinline]] void add(kernel::attention_sums& sums, const rows& of, index_t first, index_t end) const {
+        const index_t D = sizes.head_width;
+        const index_t begin = of.number * tile, count = std::min(c.tokens, begin + tile) - begin;
         thread_local std::vector<const float*> queries;
         thread_local std::vector<std::uint64_t> visible;
         queries.clear();
         for (index_t t = begin; t < begin + count; ++t) {
-            for (index_t h = 0; h < group; ++h) queries.push_back(q[t].data() + (g * group + h) * D);
+            for (index_t h = of.head; h < of.head + of.heads; ++h) queries.push_back(q[t].data() + h * D);
         }
         visible.resize(queries.size());
-        sums.start(count * group, D);
-        const auto head_keys = cache.keys(g * D), head_values = cache.values(g * D);
+        sums.start(count * of.heads, D);
+        const auto head_keys = cache.keys(of.g * D), head_values = cache.values(of.g * D);
         for (index_t block = first / kernel::key_block * kernel::key_block; block < end; block += kernel::key_block) {
             const index_t keys = std::min(kernel::key_block, end - block);
             std::uint64_t any = 0;
@@ -67,23 +78,23 @@ struct attend_tiles {
                 const seen_by<Mask> sees(c, begin + t, sizes);
                 std::uint64_t bits = 0;
                 for (index_t j = 0; j < keys; ++j) bits |= static_cast<std::uint64_t>(sees(block + j)) << j;
-                std::fill_n(visible.begin() + t * group, group, bits);
+                std::fill_n(visible.begin() + t * of.heads, of.heads, bits);
                 any |= bits;
             }
             if (any == 0) continue;
-            std::array<index_t, kernel::key_block> rows;
-            for (index_t j = 0; j < keys; ++j) rows[static_cast<std::size_t>(j)] = cache.row(block + j);
-            sums.template add<softcap::none>(queries, head_keys, head_values, std::span(rows).first(static_cast<std::size_t>(keys)),
+            std::array<index_t, kernel::key_block> cached;
+            for (index_t j = 0; j < keys; ++j) cached[static_cast<std::size_t>(j)] = cache.row(block + j);
+            sums.template add<softcap::none>(queries, head_keys, head_values, std::span(cached).first(static_cast<std::size_t>(keys)),
                                              visible, sizes.score_scale, sizes.cap);
         }
     }
 
-    void finish(const kernel::attention_sums& sums, index_t number, index_t g) const {
-        const index_t group = sizes.heads / sizes.kv_heads, D = sizes.head_width, begin = number * tile;
+    void finish(const kernel::attention_sums& sums, const rows& of) const {
+        const index_t D = sizes.head_width, begin = of.number * tile;
         for (index_t t = begin; t < std::min(c.tokens, begin + tile); ++t) {
-            for (index_t h = 0; h < group; ++h) {
-                sums.finish((t - begin) * group + h,
-                            mix[t].subspan(static_cast<std::size_t>((g * group + h) * D), static_cast<std::size_t>(D)));
+            for (index_t h = 0; h < of.heads; ++h) {
+                sums.finish((t - begin) * of.heads + h,
+                            mix[t].subspan(static_cast<std::size_t>((of.head + h) * D), static_cast<std::size_t>(D)));
             }
         }
     }
@@ -91,48 +102,54 @@ struct attend_tiles {
     void operator()(index_t first, index_t last) const {
         thread_local kernel::attention_sums all, part;
         for (; first < last; ++first) {
-            const index_t number = first / sizes.kv_heads, g = first % sizes.kv_heads;
-            const auto [begin, end] = keys_of(number);
+            const rows of = all_rows(first / sizes.kv_heads, first % sizes.kv_heads);
+            const auto [begin, end] = keys_of(of.number);
             for (index_t span = begin / kernel::key_span; span * kernel::key_span < end; ++span) {
                 const index_t from = std::max(begin, span * kernel::key_span), to = std::min(end, (span + 1) * kernel::key_span);
                 if (from == begin) {
-                    add(all, number, g, from, to);
+                    add(all, of, from, to);
                 } else {
-                    add(part, number, g, from, to);
+                    add(part, of, from, to);
                     all.merge(part);
                 }
             }
-            finish(all, number, g);
+            finish(all, of);
         }
     }
 
     void in_spans() const {
         thread_local std::vector<kernel::attention_sums> storage;
         struct piece {
-            index_t number, g, first, end;
+            rows of;
+            index_t first, end;
         };
-        std::vector<piece> pieces;
+        thread_local std::vector<piece> pieces;
+        pieces.clear();
+        const index_t group = sizes.heads / sizes.kv_heads;
+        index_t spans = 0;
         for (index_t number = 0; number < tiles(); ++number) {
             const auto [begin, end] = keys_of(number);
-            for (index_t g = 0; g < sizes.kv_heads; ++g) {
+            spans += sizes.kv_heads * ((end + kernel::key_span - 1) / kernel::key_span - begin / kernel::key_span);
+        }
+        const index_t shares = std::clamp<index_t>(c.threads.size() / std::max<index_t>(1, spans), 1, group);
+        const index_t heads = (group + shares - 1) / shares;
+        for (index_t number = 0; number < tiles(); ++number) {
+            const auto [begin, end] = keys_of(number);
+            for (index_t head = 0; head < sizes.heads; head += std::min(heads, group - head % group)) {
+                const rows of{number, head / group, head, std::min(heads, group - head % group)};
                 for (index_t span = begin / kernel::key_span; span * kernel::key_span < end; ++span) {
-                    pieces.push_back({number, g, std::max(begin, span * kernel::key_span), std::min(end, (span + 1) * kernel::key_span)});
+                    pieces.push_back({of, std::max(begin, span * kernel::key_span), std::min(end, (span + 1) * kernel::key_span)});
                 }
             }
         }
         if (storage.size() < pieces.size()) storage.resize(pieces.size());
         kernel::attention_sums* const sums = storage.data(); // of this thread, whichever thread works on it
-        c.threads.for_ranges(static_cast<index_t>(pieces.size()), 1, [&](index_t first, index_t last) {
-            for (; first < last; ++first) {
-                const piece& p = pieces[static_cast<std::size_t>(first)];
-                add(sums[first], p.number, p.g, p.first, p.end);
-            }
+        c.threads.for_ranges(std::ssize(pieces), 1, [&, all = pieces.data()](index_t first, index_t last) {
+            for (; first < last; ++first) add(sums[first], all[first].of, all[first].first, all[first].end);
         });
         for (std::size_t i = 0, next = 0; i < pieces.size(); i = next) {
-            for (next = i + 1; next < pieces.size() && pieces[next].number == pieces[i].number && pieces[next].g == pieces[i].g; ++next) {
-                sums[i].merge(sums[next]);
-            }
-            finish(sums[i], pieces[i].number, pieces[i].g);
+            for (next = i + 1; next < pieces.size() && pieces[next].of == pieces[i].of; ++next) sums[i].merge(sums[next]);
+            finish(sums[i], pieces[i].of);
         }
     }
 };

@@ -213,7 +213,7 @@ struct attend_tiles {
     }
 
     /// Adds the keys [first, end), of one span, to the sums of rows.
-    void add(kernel::attention_sums& sums, const rows& of, index_t first, index_t end) const {
+    [[gnu::noinline]] void add(kernel::attention_sums& sums, const rows& of, index_t first, index_t end) const {
         const index_t D = sizes.head_width;
         const index_t begin = of.number * tile, count = std::min(c.tokens, begin + tile) - begin;
         thread_local std::vector<const float*> queries;
