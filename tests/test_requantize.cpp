@@ -171,6 +171,23 @@ TEST_CASE("requantise: bytes are those of each tensor once", "[requantize]") {
     CHECK(ratio < 34.0 / 18.0);
 }
 
+TEST_CASE("requantise: a token reads the head, of tables a row, and the experts it uses", "[requantize]") {
+    const auto bytes = [](const io::checkpoint& file, std::string_view part, bool is_there) {
+        index_t sum = 0;
+        const auto stored = io::safetensors::open(file.path);
+        for (const io::tensor& t : stored.tensors()) {
+            if (t.shape.size() >= 2 && (t.name.find(part) != std::string::npos) == is_there) sum += t.bytes;
+        }
+        return sum;
+    };
+    const auto &e = tests::nano_e(), &a = tests::nano_a(); // heads are tied to the embeddings
+    CHECK(io::bytes_per_token(*e.weights, e.sizes) == bytes(e, "embed_tokens_per_layer", false));
+    CHECK(bytes(e, "embed_tokens_per_layer", true) > 0);
+    CHECK(io::bytes_per_token(*a.weights, a.sizes) ==
+          bytes(a, "experts", false) + bytes(a, "experts", true) / a.sizes.experts * a.sizes.experts_used);
+    CHECK(bytes(a, "experts", true) > 0);
+}
+
 TEST_CASE("requantise: storing the same values in another format is the same model", "[requantize]") {
     // The embedding's scale is rounded to the precision in which the model has its table (√88 = 9.3808, as BF16 9.375). Rewriting the
     // matrices must not change it, or every comparison of weight formats compares two scales as well.

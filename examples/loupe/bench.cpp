@@ -5,6 +5,7 @@
 #include "files.hpp"
 
 #include <loupe/core/buffer.hpp>
+#include <loupe/io/requantize.hpp>
 #include <loupe/lab/machine.hpp>
 #include <loupe/lab/reading.hpp>
 
@@ -90,7 +91,7 @@ void bench(const bench_options& o) {
     }
     if (tests.empty()) throw error("expected a prompt or a number of tokens to generate above 0, found none");
     const format::info& kv_format = *format::find(o.kv);
-    const double bytes = static_cast<double>(bytes_per_token(*file.weights, file.sizes.experts_used));
+    const double bytes = static_cast<double>(io::bytes_per_token(*file.weights, file.sizes));
     const char* arithmetic_name = o.floats ? "float" : "int8";
     auto results = nlohmann::ordered_json::array();
     if (!o.json) {

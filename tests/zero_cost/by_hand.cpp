@@ -135,10 +135,12 @@ struct attend_tiles {
         const index_t heads = (group + shares - 1) / shares;
         for (index_t number = 0; number < tiles(); ++number) {
             const auto [begin, end] = keys_of(number);
-            for (index_t head = 0; head < sizes.heads; head += std::min(heads, group - head % group)) {
-                const rows of{number, head / group, head, std::min(heads, group - head % group)};
-                for (index_t span = begin / kernel::key_span; span * kernel::key_span < end; ++span) {
-                    pieces.push_back({of, std::max(begin, span * kernel::key_span), std::min(end, (span + 1) * kernel::key_span)});
+            for (index_t g = 0; g < sizes.kv_heads; ++g) {
+                for (index_t h = 0; h < group; h += heads) {
+                    const rows of{number, g, g * group + h, std::min(heads, group - h)};
+                    for (index_t span = begin / kernel::key_span; span * kernel::key_span < end; ++span) {
+                        pieces.push_back({of, std::max(begin, span * kernel::key_span), std::min(end, (span + 1) * kernel::key_span)});
+                    }
                 }
             }
         }

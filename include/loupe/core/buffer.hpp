@@ -61,7 +61,7 @@ class arena {
     std::shared_ptr<std::byte> take(std::size_t bytes) {
         if (bytes >= block / 4) return allocate(bytes);
         bytes = (bytes + 63) / 64 * 64;
-        if (left_ < bytes) now_ = allocate(block), left_ = block;
+        if (!now_ || left_ < bytes) now_ = allocate(block), left_ = block;
         std::byte* const piece = now_.get() + (block - left_);
         left_ -= bytes;
         return {now_, piece};

@@ -7,11 +7,13 @@
 #include <loupe/format/formats.hpp>
 #include <loupe/io/mapped_file.hpp>
 #include <loupe/layer/weights.hpp>
+#include <loupe/model/dimensions.hpp>
 #include <loupe/policy/weights.hpp>
 
 #include <map>
 #include <memory>
 #include <set>
+#include <string_view>
 #include <vector>
 
 #include <fmt/core.h>
@@ -139,6 +141,18 @@ inline index_t bytes_of(const decoder_weights& w) {
         ++values; // the scalar
     }
     return bytes + values * static_cast<index_t>(sizeof(float));
+}
+
+/// Bytes of matrices, in the formats they are stored in, that one token reads: all but tables, of which it reads a row, and of a block's
+/// experts those that it uses.
+inline index_t bytes_per_token(const decoder_weights& w, const dimensions& sizes) {
+    std::set<const std::byte*> seen;
+    index_t bytes = 0;
+    detail::for_each_matrix(w, [&](const weight_matrix& m, std::string_view name) {
+        if (!m.exists() || name == "embedding" || name == "per-layer table" || !seen.insert(m.data).second) return;
+        bytes += name.starts_with("expert ") ? m.bytes() / sizes.experts * sizes.experts_used : m.bytes();
+    });
+    return bytes;
 }
 
 } // namespace loupe::io

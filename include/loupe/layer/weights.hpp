@@ -74,20 +74,4 @@ struct decoder_weights {
     std::vector<block_weights> block;
 };
 
-/// Bytes of matrices, as a file has them, that a token reads with `experts_used` experts in a block. Of an embedding it reads a row.
-inline index_t bytes_per_token(const decoder_weights& w, index_t experts_used) {
-    index_t sum = w.head.bytes() + w.per_layer_projection.bytes();
-    for (const block_weights& b : w.block) {
-        const auto& [q, k, v, o, q_norm, k_norm] = b.attention;
-        for (const weight_matrix* m :
-             {&q, &k, &v, &o, &b.mlp.gate, &b.mlp.up, &b.mlp.down, &b.experts.router, &b.per_layer.gate, &b.per_layer.projection}) {
-            sum += m->bytes();
-        }
-        for (const expert_matrices* m : {&b.experts.gate, &b.experts.up, &b.experts.down}) {
-            if (m->all.exists()) sum += experts_used * m->rows_each * m->all.row_bytes();
-        }
-    }
-    return sum;
-}
-
 } // namespace loupe

@@ -214,7 +214,7 @@ struct int8_portable {
 
 #if defined(__AVX2__) && defined(__FMA__) && defined(__F16C__)
 
-/// Pairs of products in 16 bits (vpmaddubsw), as many of them added there as cannot overflow.
+/// Pairs of products in 16 bits (vpmaddubsw), all of a sixteen added there where weights are small enough.
 struct int8_avx2 {
     static constexpr int rows = 8;
     static constexpr bool signed_activations = false;
