@@ -12,6 +12,7 @@
 #include <loupe/core/executor.hpp>
 #include <loupe/core/half.hpp>
 #include <loupe/core/view.hpp>
+#include <loupe/kernel/elementwise.hpp>
 
 #include <algorithm>
 #include <cmath>
@@ -54,17 +55,17 @@ class activation_rows {
     index_t tokens_ = 0, row_bytes_ = 0;
     std::byte* data_ = nullptr;
 
-    /// The largest magnitude of sixteen values.
-    static float largest_of_16(const float* x) {
+    /// The largest magnitude of sixteen values is the largest of these lanes.
+    static simd::floats magnitudes_of_16(const float* x) {
         using simd::floats;
         static_assert(16 % simd::width == 0);
         floats most(0.0F);
         for (int i = 0; i < 16; i += simd::width) most = xsimd::max(most, xsimd::abs(floats::load_unaligned(x + i)));
-        return simd::largest(most);
+        return most;
     }
 
-    /// Σ q of sixteen values, which become bytes.
-    static std::int32_t round_16(const float* x, float inverse, int offset, std::uint8_t* q) {
+    /// Sixteen values become bytes q; Σ q is the sum of the lanes that are returned.
+    static simd::floats round_16(const float* x, float inverse, int offset, std::uint8_t* q) {
         using simd::floats;
         const floats magic(12582912.0F); // adding and taking away 1.5 · 2^23 rounds to the nearest integer, ties to even
         alignas(64) float rounded[16];
@@ -75,36 +76,65 @@ class activation_rows {
             whole.store_aligned(rounded + i);
         }
         simd::to_bytes(rounded, offset, q);
-        return static_cast<std::int32_t>(simd::sum(sum));
+        return sum;
     }
 
-    /// A row of whole chunks; the next one of the same token lies `stride` further.
+    /// Magnitudes of all sixteens of a row become their factors n; inverse: of s · n, 0 for 0. Whole batches of both.
+    static void find_factors(std::span<float> n, float scale, float relative, std::span<float> inverse) {
+        using simd::floats;
+        for (std::size_t g = 0; g < n.size(); g += simd::width) {
+            const floats largest = floats::load_aligned(n.data() + g);
+            const floats factor = xsimd::min(xsimd::ceil(largest * floats(relative)), floats(quantized_chunk::most));
+            factor.store_aligned(n.data() + g);
+            xsimd::select(factor > floats(0.0F), floats(1.0F) / (floats(scale) * factor), floats(0.0F)).store_aligned(inverse.data() + g);
+        }
+    }
+
+    /// A row of whole chunks; the next one of the same token lies `stride` further. Sixteens are looked at four at a time: what goes across
+    /// the lanes of a batch, a maximum and a sum, costs four of them hardly more than one.
     static void quantize(std::span<const float> x, int offset, quantized_chunk* out, index_t stride) {
-        thread_local scratch<float> memory;
-        const index_t groups = std::ssize(x) / 16;
-        const std::span<float> largest = memory.take(groups);
-        float most = 1e-30F; // whatever is smaller has neither an inverse nor an influence
-        for (index_t g = 0; g < groups; ++g) {
-            most = std::max(most, largest[g] = largest_of_16(x.data() + 16 * g));
+        thread_local scratch<float> memory_of_factors, memory_of_inverses;
+        const index_t groups = std::ssize(x) / 16, whole = (groups + 15) / 16 * 16;
+        const std::span<float> n = memory_of_factors.take(whole), inverse = memory_of_inverses.take(whole);
+        std::fill(n.begin() + groups, n.end(), 0.0F);
+        const auto four = [&](index_t g, auto&& lanes_of, auto&& of_4, float* to) {
+            const index_t last = groups - 1; // of the last few, some are taken twice
+            of_4(lanes_of(g), lanes_of(std::min(g + 1, last)), lanes_of(std::min(g + 2, last)), lanes_of(std::min(g + 3, last)), to);
+        };
+        for (index_t g = 0; g < groups; g += 4) {
+            alignas(16) float largest[4];
+            four(
+                g, [&](index_t i) { return magnitudes_of_16(x.data() + 16 * i); }, simd::largest4, largest);
+            std::copy_n(largest, std::min<index_t>(4, groups - g), n.begin() + g);
             simd::prefetch_to_write(out + (g / 2 + 1) * stride); // other threads have read what lay there
+            simd::prefetch_to_write(out + (std::min(g + 2, groups - 2) / 2 + 1) * stride);
         }
-        const float scale = most / (127.0F * quantized_chunk::most), relative = quantized_chunk::most / most;
+        const float most = std::max(1e-30F, kernel::largest(n)); // whatever is smaller has neither an inverse nor an influence
+        const float scale = most / (127.0F * quantized_chunk::most);
         out->scale[0] = scale;
-        for (index_t g = 0; g < groups; g += 2) {
-            quantized_chunk& chunk = *(out += stride);
-            std::int32_t mass[2];
-            for (index_t half = 0; half < 2; ++half) {
-                const float n = std::min<float>(quantized_chunk::most, std::ceil(largest[g + half] * relative));
-                const float inverse = n > 0 ? 1.0F / (scale * n) : 0.0F;
-                const std::int32_t sum = round_16(x.data() + 16 * (g + half), inverse, offset, chunk.q + 16 * half);
-                chunk.factor[half] = static_cast<std::int16_t>(n);
-                chunk.scale[half] = n;
-                mass[half] = chunk.factor[half] * sum;
-                chunk.mass[half] = static_cast<float>(mass[half]);
-                chunk.start[half] = -128 * sum;
-            }
-            chunk.both = static_cast<float>(mass[0] + mass[1]);
+        find_factors(n, scale, quantized_chunk::most / most, inverse);
+        for (index_t g = 0; g < groups; g += 4) {
+            alignas(16) float sums[4];
+            quantized_chunk* const chunk = out + (g / 2 + 1) * stride;
+            const auto round = [&](index_t i) {
+                return round_16(x.data() + 16 * i, inverse[i], offset, chunk[(i - g) / 2 * stride].q + 16 * (i % 2));
+            };
+            four(g, round, simd::sum4, sums);
+            for (index_t i = 0; i < std::min<index_t>(4, groups - g); i += 2)
+                put_factors(n.data() + g + i, sums + i, chunk[i / 2 * stride]);
         }
+    }
+    static void put_factors(const float* n, const float* sum, quantized_chunk& chunk) {
+        std::int32_t mass[2];
+        for (int half = 0; half < 2; ++half) {
+            const auto of_q = static_cast<std::int32_t>(sum[half]);
+            chunk.factor[half] = static_cast<std::int16_t>(n[half]);
+            chunk.scale[half] = n[half];
+            mass[half] = chunk.factor[half] * of_q;
+            chunk.mass[half] = static_cast<float>(mass[half]);
+            chunk.start[half] = -128 * of_q;
+        }
+        chunk.both = static_cast<float>(mass[0] + mass[1]);
     }
 
     template <class Unit, index_t Columns, class F>

@@ -184,12 +184,22 @@ class attention_sums {
         }
     }
 
+    /// Asks for the next few keys from the j-th on: of one token they lie in memory, since all weights have passed by since the last one.
+    __attribute__((always_inline)) void ask_for(const float_rows& some, index_t j) const {
+        for (const index_t end = std::min(j + tile_w, static_cast<index_t>(some.rows.size())); j < end; ++j) {
+            const float* const row = some.first + some.rows[static_cast<std::size_t>(j)] * some.stride;
+            for (index_t d = 0; d < width_; d += 16) __builtin_prefetch(row + d);
+        }
+    }
+
     /// scores[r, j] = q[r] · key j.
     void score(std::span<const float* const> q, const float_rows& keys, matrix_view<float> scores) const {
         for (index_t j = 0; j < scores.width; j += tile_w) {
             const index_t count = std::min<index_t>(tile_w, scores.width - j);
             index_t r = 0;
+            if (rows_ <= 8) ask_for(keys, j + tile_w);
             for (; r + tile_x <= rows_; r += tile_x) score_rows<tile_x>(q, r, keys, j, count, scores);
+            for (; tile_x > 4 && r + 4 <= rows_; r += 4) score_rows<4>(q, r, keys, j, count, scores);
             for (; r + 2 <= rows_; r += 2) score_rows<2>(q, r, keys, j, count, scores);
             for (; r < rows_; ++r) score_rows<1>(q, r, keys, j, count, scores);
         }

@@ -60,4 +60,24 @@ inline void sum4(const floats& a, const floats& b, const floats& c, const floats
 #endif
 }
 
+/// The largest lane of each of four batches.
+inline void largest4(const floats& a, const floats& b, const floats& c, const floats& d, float* out) {
+#if defined(__AVX__)
+#if defined(__AVX512F__)
+    const auto half = [](__m512 x) {
+        return _mm256_max_ps(_mm512_castps512_ps256(x), _mm256_castpd_ps(_mm512_extractf64x4_pd(_mm512_castps_pd(x), 1)));
+    };
+    const __m256 a8 = half(a), b8 = half(b), c8 = half(c), d8 = half(d);
+#else
+    const __m256 a8 = a, b8 = b, c8 = c, d8 = d;
+#endif
+    const __m256 ab = _mm256_max_ps(_mm256_unpacklo_ps(a8, b8), _mm256_unpackhi_ps(a8, b8)); // a b a b, twice
+    const __m256 cd = _mm256_max_ps(_mm256_unpacklo_ps(c8, d8), _mm256_unpackhi_ps(c8, d8));
+    const __m256 quarters = _mm256_max_ps(_mm256_shuffle_ps(ab, cd, 0x44), _mm256_shuffle_ps(ab, cd, 0xEE));
+    _mm_storeu_ps(out, _mm_max_ps(_mm256_castps256_ps128(quarters), _mm256_extractf128_ps(quarters, 1)));
+#else
+    out[0] = largest(a), out[1] = largest(b), out[2] = largest(c), out[3] = largest(d);
+#endif
+}
+
 } // namespace loupe::simd
