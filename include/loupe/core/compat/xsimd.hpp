@@ -42,42 +42,53 @@ inline float largest(const floats& x) {
 #endif
 }
 
-/// The sums of four batches at once, each in the same order of addition: a fifth of the instructions of four sums.
-inline void sum4(const floats& a, const floats& b, const floats& c, const floats& d, float* out) {
+namespace detail {
+
+struct adds {
+    static float lanes(const floats& x) { return sum(x); }
 #if defined(__AVX__)
-#if defined(__AVX512F__)
-    const auto half = [](__m512 x) {
-        return _mm256_add_ps(_mm512_castps512_ps256(x), _mm256_castpd_ps(_mm512_extractf64x4_pd(_mm512_castps_pd(x), 1)));
-    };
-    const __m256 a8 = half(a), b8 = half(b), c8 = half(c), d8 = half(d);
-#else
-    const __m256 a8 = a, b8 = b, c8 = c, d8 = d;
+    static __m128 two(__m128 a, __m128 b) { return _mm_add_ps(a, b); }
+    static __m256 two(__m256 a, __m256 b) { return _mm256_add_ps(a, b); }
 #endif
-    const __m256 quarters = _mm256_hadd_ps(_mm256_hadd_ps(a8, b8), _mm256_hadd_ps(c8, d8));
-    _mm_storeu_ps(out, _mm_add_ps(_mm256_castps256_ps128(quarters), _mm256_extractf128_ps(quarters, 1)));
+};
+struct takes_the_larger {
+    static float lanes(const floats& x) { return largest(x); }
+#if defined(__AVX__)
+    static __m128 two(__m128 a, __m128 b) { return _mm_max_ps(a, b); }
+    static __m256 two(__m256 a, __m256 b) { return _mm256_max_ps(a, b); }
+#endif
+};
+
+/// What F makes of the lanes of each of four batches, each in the same order: a fifth of the instructions of four times one.
+template <class F>
+void fold4(const floats& a, const floats& b, const floats& c, const floats& d, float* out) {
+#if defined(__AVX__)
+    const auto eight = [](const floats& x) -> __m256 {
+#if defined(__AVX512F__)
+        const __m512 all = x;
+        return F::two(_mm512_castps512_ps256(all), _mm256_castpd_ps(_mm512_extractf64x4_pd(_mm512_castps_pd(all), 1)));
 #else
-    out[0] = sum(a), out[1] = sum(b), out[2] = sum(c), out[3] = sum(d);
+        return x;
+#endif
+    };
+    const auto neighbours = [](__m256 x, __m256 y) { return F::two(_mm256_shuffle_ps(x, y, 0x88), _mm256_shuffle_ps(x, y, 0xDD)); };
+    const __m256 quarters = neighbours(neighbours(eight(a), eight(b)), neighbours(eight(c), eight(d)));
+    _mm_storeu_ps(out, F::two(_mm256_castps256_ps128(quarters), _mm256_extractf128_ps(quarters, 1)));
+#else
+    out[0] = F::lanes(a), out[1] = F::lanes(b), out[2] = F::lanes(c), out[3] = F::lanes(d);
 #endif
 }
 
-/// The largest lane of each of four batches.
+} // namespace detail
+
+/// The sums of the lanes of four batches.
+inline void sum4(const floats& a, const floats& b, const floats& c, const floats& d, float* out) {
+    detail::fold4<detail::adds>(a, b, c, d, out);
+}
+
+/// The largest lanes of four batches.
 inline void largest4(const floats& a, const floats& b, const floats& c, const floats& d, float* out) {
-#if defined(__AVX__)
-#if defined(__AVX512F__)
-    const auto half = [](__m512 x) {
-        return _mm256_max_ps(_mm512_castps512_ps256(x), _mm256_castpd_ps(_mm512_extractf64x4_pd(_mm512_castps_pd(x), 1)));
-    };
-    const __m256 a8 = half(a), b8 = half(b), c8 = half(c), d8 = half(d);
-#else
-    const __m256 a8 = a, b8 = b, c8 = c, d8 = d;
-#endif
-    const __m256 ab = _mm256_max_ps(_mm256_unpacklo_ps(a8, b8), _mm256_unpackhi_ps(a8, b8)); // a b a b, twice
-    const __m256 cd = _mm256_max_ps(_mm256_unpacklo_ps(c8, d8), _mm256_unpackhi_ps(c8, d8));
-    const __m256 quarters = _mm256_max_ps(_mm256_shuffle_ps(ab, cd, 0x44), _mm256_shuffle_ps(ab, cd, 0xEE));
-    _mm_storeu_ps(out, _mm_max_ps(_mm256_castps256_ps128(quarters), _mm256_extractf128_ps(quarters, 1)));
-#else
-    out[0] = largest(a), out[1] = largest(b), out[2] = largest(c), out[3] = largest(d);
-#endif
+    detail::fold4<detail::takes_the_larger>(a, b, c, d, out);
 }
 
 } // namespace loupe::simd
