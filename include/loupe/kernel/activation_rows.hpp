@@ -15,6 +15,7 @@
 #include <loupe/kernel/elementwise.hpp>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
@@ -90,39 +91,53 @@ class activation_rows {
         }
     }
 
-    /// A row of whole chunks; the next one of the same token lies `stride` further. Sixteens are looked at four at a time: what goes across
-    /// the lanes of a batch, a maximum and a sum, costs four of them hardly more than one.
-    static void quantize(std::span<const float> x, int offset, quantized_chunk* out, index_t stride) {
-        thread_local scratch<float> memory_of_factors, memory_of_inverses;
-        const index_t groups = std::ssize(x) / 16, whole = (groups + 15) / 16 * 16;
-        const std::span<float> n = memory_of_factors.take(whole), inverse = memory_of_inverses.take(whole);
+    /// The factors of a row, and the inverses of s · n; returns s.
+    static float find_scales(std::span<const float> x, std::span<float> n, std::span<float> inverse) {
+        const index_t groups = std::ssize(x) / 16;
         std::fill(n.begin() + groups, n.end(), 0.0F);
-        const auto four = [&](index_t g, auto&& lanes_of, auto&& of_4, float* to) {
-            const index_t last = groups - 1; // of the last few, some are taken twice
-            of_4(lanes_of(g), lanes_of(std::min(g + 1, last)), lanes_of(std::min(g + 2, last)), lanes_of(std::min(g + 3, last)), to);
-        };
-        for (index_t g = 0; g < groups; g += 4) {
+        for_fours(groups, [&](index_t g, const std::array<index_t, 4>& of) {
             alignas(16) float largest[4];
-            four(
-                g, [&](index_t i) { return magnitudes_of_16(x.data() + 16 * i); }, simd::largest4, largest);
+            const auto lanes = [&](int i) { return magnitudes_of_16(x.data() + 16 * of[i]); };
+            simd::largest4(lanes(0), lanes(1), lanes(2), lanes(3), largest);
             std::copy_n(largest, std::min<index_t>(4, groups - g), n.begin() + g);
-            simd::prefetch_to_write(out + (g / 2 + 1) * stride); // other threads have read what lay there
-            simd::prefetch_to_write(out + (std::min(g + 2, groups - 2) / 2 + 1) * stride);
-        }
+        });
         const float most = std::max(1e-30F, kernel::largest(n)); // whatever is smaller has neither an inverse nor an influence
         const float scale = most / (127.0F * quantized_chunk::most);
-        out->scale[0] = scale;
         find_factors(n, scale, quantized_chunk::most / most, inverse);
-        for (index_t g = 0; g < groups; g += 4) {
-            alignas(16) float sums[4];
-            quantized_chunk* const chunk = out + (g / 2 + 1) * stride;
-            const auto round = [&](index_t i) {
-                return round_16(x.data() + 16 * i, inverse[i], offset, chunk[(i - g) / 2 * stride].q + 16 * (i % 2));
-            };
-            four(g, round, simd::sum4, sums);
-            for (index_t i = 0; i < std::min<index_t>(4, groups - g); i += 2)
-                put_factors(n.data() + g + i, sums + i, chunk[i / 2 * stride]);
+        return scale;
+    }
+
+    /// Calls f(g, groups g, g + 1, g + 2 and g + 3) for every fourth g; beyond the last group stands the last one once more. What goes
+    /// across the lanes of a batch, a maximum or a sum, costs four of them hardly more than one.
+    template <class F>
+    static void for_fours(index_t groups, F&& f) {
+        const index_t last = groups - 1;
+        for (index_t g = 0; g < groups; g += 4) f(g, std::array{g, std::min(g + 1, last), std::min(g + 2, last), std::min(g + 3, last)});
+    }
+
+    /// The rows of a tile, side by side: what is written lies in a row, though each token's chunks lie apart.
+    static void quantize(matrix_view<const float> x, int offset, quantized_chunk* out) {
+        thread_local scratch<float> memory_of_factors, memory_of_inverses;
+        const index_t groups = x.width / 16, whole = (groups + 15) / 16 * 16, stride = x.rows;
+        const auto n = memory_of_factors.take(x.rows, whole), inverse = memory_of_inverses.take(x.rows, whole);
+        if (x.rows == 1) { // other threads have read what lay there
+            for (index_t c = 1; c <= groups / 2; ++c) simd::prefetch_to_write(out + c);
         }
+        for (index_t t = 0; t < x.rows; ++t) out[t].scale[0] = find_scales(x[t], n[t], inverse[t]);
+        for_fours(groups, [&](index_t g, const std::array<index_t, 4>& of) {
+            for (index_t t = 0; t < x.rows; ++t) {
+                alignas(16) float sums[4];
+                quantized_chunk* const chunk = out + (g / 2 + 1) * stride + t;
+                const auto round = [&](int i) {
+                    const index_t group = of[i];
+                    return round_16(x[t].data() + 16 * group, inverse[t][group], offset,
+                                    chunk[(group - g) / 2 * stride].q + 16 * (group % 2));
+                };
+                simd::sum4(round(0), round(1), round(2), round(3), sums);
+                for (index_t i = 0; i < std::min<index_t>(4, groups - g); i += 2)
+                    put_factors(n[t].data() + g + i, sums + i, chunk[i / 2 * stride]);
+            }
+        });
     }
     static void put_factors(const float* n, const float* sum, quantized_chunk& chunk) {
         std::int32_t mass[2];
@@ -138,12 +153,10 @@ class activation_rows {
     }
 
     template <class Unit, index_t Columns, class F>
-    void store_row(index_t t, std::span<const float> x, F&& unit_of) {
-        const auto [first, size] = tile_of(t);
-        Unit* out = reinterpret_cast<Unit*>(data_ + first * row_bytes_) + (t - first);
-        const auto width = static_cast<index_t>(x.size());
+    static void store_row(std::span<const float> x, Unit* out, index_t stride, F&& unit_of) {
+        const auto width = std::ssize(x);
         index_t k = 0;
-        for (; k + Columns <= width; k += Columns, out += size) unit_of(x.data() + k, *out);
+        for (; k + Columns <= width; k += Columns, out += stride) unit_of(x.data() + k, *out);
         if (k < width) {
             float rest[Columns] = {};
             std::copy_n(x.data() + k, width - k, rest);
@@ -151,27 +164,27 @@ class activation_rows {
         }
     }
 
-    void store(index_t t, std::span<const float> x, activation_form form) {
+    /// A tile of tokens, at `out`.
+    static void store(matrix_view<const float> x, activation_form form, std::byte* out) {
         switch (form) {
         case activation_form::signed_bytes:
-        case activation_form::unsigned_bytes: {
-            const auto [first, size] = tile_of(t);
-            quantize(x, form == activation_form::signed_bytes ? 0 : 128,
-                     reinterpret_cast<quantized_chunk*>(data_ + first * row_bytes_) + (t - first), size);
+        case activation_form::unsigned_bytes:
+            quantize(x, form == activation_form::signed_bytes ? 0 : 128, reinterpret_cast<quantized_chunk*>(out));
             break;
-        }
         case activation_form::bfloats:
-            store_row<std::uint32_t, 2>(t, x, [](const float* v, std::uint32_t& out) {
-                out = float_to_bfloat16(v[0]) | static_cast<std::uint32_t>(float_to_bfloat16(v[1])) << 16U;
-            });
+            for (index_t t = 0; t < x.rows; ++t) {
+                store_row<std::uint32_t, 2>(x[t], reinterpret_cast<std::uint32_t*>(out) + t, x.rows, [](const float* v, std::uint32_t& to) {
+                    to = float_to_bfloat16(v[0]) | static_cast<std::uint32_t>(float_to_bfloat16(v[1])) << 16U;
+                });
+            }
             break;
         case activation_form::floats:
-            store_row<float, 1>(t, x, [](const float* v, float& out) { out = *v; });
+            for (index_t t = 0; t < x.rows; ++t) {
+                float* const to = reinterpret_cast<float*>(out) + t;
+                store_row<float, 1>(x[t], to, x.rows, [](const float* v, float& unit) { unit = *v; });
+                if (x.width % 2 != 0) to[x.width * x.rows] = 0;
+            }
             break;
-        }
-        if (form == activation_form::floats && x.size() % 2 != 0) {
-            const auto [first, size] = tile_of(t);
-            reinterpret_cast<float*>(data_ + first * row_bytes_)[static_cast<index_t>(x.size()) * size + (t - first)] = 0;
         }
     }
 
@@ -195,8 +208,11 @@ class activation_rows {
         tokens_ = x.rows;
         row_bytes_ = bytes(form, x.width);
         data_ = reinterpret_cast<std::byte*>(storage_.take((tokens_ * row_bytes_ + line - 1) / line).data());
-        threads.for_ranges(tokens_, 16, [&](index_t first, index_t last) {
-            for (index_t t = first; t < last; ++t) store(t, x[t], form);
+        threads.for_ranges(tokens_, 2 * token_tile, [&](index_t first, index_t last) {
+            for (index_t size = 0; first < last; first += size) {
+                size = tile_of(first).second;
+                store(x.slice(first, size), form, data_ + first * row_bytes_);
+            }
         });
     }
 

@@ -61,16 +61,17 @@ struct experts_layer {
             }
 
             norm_rows<norm::rms>(c.threads, residual, weights->input_norm, c.epsilon, u);
-            run_experts(c, chosen, used, u);
-            const auto results = c.memory.expert_out.take(tokens * used, width);
+            std::vector<index_t> row; // per choice, of `results`
+            const auto results = run_experts(c, chosen, used, u, row);
 
             c.threads.for_ranges(tokens, 8, [&](index_t first, index_t last) {
                 for (index_t t = first; t < last; ++t) {
                     std::fill_n(out[t].data(), width, 0.0F);
                     for (index_t i = 0; i < used; ++i) {
-                        const auto& one = chosen[static_cast<std::size_t>(t * used + i)];
+                        const auto number = static_cast<std::size_t>(t * used + i);
+                        const auto& one = chosen[number];
                         const float weight = one.weight * weights->expert_scale[static_cast<std::size_t>(one.expert)];
-                        kernel::add(out[t], results[t * used + i], weight);
+                        kernel::add(out[t], results[row[number]], weight);
                     }
                 }
             });
@@ -79,21 +80,23 @@ struct experts_layer {
     }
 
   private:
-    /// Every choice's expert on its token: rows of memory.expert_out in the order of `chosen`. Tokens of one expert lie side by side, so
-    /// that its weights are read once, and all experts make one loop.
-    void run_experts(context_of<Probe>& c, std::span<const choice<float>> chosen, index_t used, matrix_view<const float> u) const {
+    /// Every choice's expert on its token; `row` becomes the row of the result that belongs to each choice. Tokens of one expert lie side
+    /// by side, so that its weights are read once, and all experts make one loop. An expert with one token reads it where it lies: if all
+    /// have the same one, it is prepared once for all.
+    matrix_view<const float> run_experts(context_of<Probe>& c, std::span<const choice<float>> chosen, index_t used,
+                                         matrix_view<const float> u, std::vector<index_t>& row) const {
         const auto n = static_cast<index_t>(chosen.size());
         const index_t hidden = weights->gate.rows_each;
-        // Row r of what is computed is choice order[r]; expert e has the rows [begin[e], begin[e + 1]).
-        std::vector<index_t> begin(static_cast<std::size_t>(experts + 1)), order(chosen.size());
+        // Row r of what is computed is of token token_of[r]; expert e has the rows [begin[e], begin[e + 1]).
+        std::vector<index_t> begin(static_cast<std::size_t>(experts + 1)), token_of(chosen.size());
         for (const auto& one : chosen) ++begin[static_cast<std::size_t>(one.expert + 1)];
         for (std::size_t e = 0; e < static_cast<std::size_t>(experts); ++e) begin[e + 1] += begin[e];
         std::vector<index_t> next(begin);
-        for (index_t i = 0; i < n; ++i) order[next[chosen[i].expert]++] = i;
+        row.resize(chosen.size());
+        for (index_t i = 0; i < n; ++i) token_of[row[i] = next[chosen[i].expert]++] = i / used;
 
         const auto in = c.memory.expert_in.take(n, u.width), gate = c.memory.gate.take(n, hidden), up = c.memory.up.take(n, hidden),
-                   out = c.memory.expert_sum.take(n, u.width), results = c.memory.expert_out.take(n, u.width);
-        for (index_t r = 0; r < n; ++r) std::copy_n(u[order[r] / used].data(), u.width, in[r].data());
+                   out = c.memory.expert_out.take(n, u.width);
         std::vector<kernel::product> products;
         const auto each_expert = [&](auto&& body) {
             for (index_t e = 0; e < experts; ++e) {
@@ -101,8 +104,13 @@ struct experts_layer {
             }
         };
         each_expert([&](index_t e, index_t first, index_t count) {
-            products.push_back({weights->gate[e], in.slice(first, count), gate.slice(first, count)});
-            products.push_back({weights->up[e], in.slice(first, count), up.slice(first, count)});
+            matrix_view<const float> x = u.slice(token_of[first], 1);
+            if (count > 1) {
+                for (index_t r = first; r < first + count; ++r) std::copy_n(u[token_of[r]].data(), u.width, in[r].data());
+                x = in.slice(first, count);
+            }
+            products.push_back({weights->gate[e], x, gate.slice(first, count)});
+            products.push_back({weights->up[e], x, up.slice(first, count)});
         });
         kernel::matmul(products, c.threads);
         c.threads.for_ranges(n, 8, [&](index_t first, index_t last) {
@@ -111,12 +119,12 @@ struct experts_layer {
         products.clear();
         each_expert([&](index_t e, index_t first, index_t count) {
             if constexpr (Probe::template watches<at::expert_hidden>) {
-                c.probe(at::expert_hidden{}, block, c.position_of(order[first] / used), gate.slice(first, count));
+                c.probe(at::expert_hidden{}, block, c.position_of(token_of[first]), gate.slice(first, count));
             }
             products.push_back({weights->down[e], gate.slice(first, count), out.slice(first, count)});
         });
         kernel::matmul(products, c.threads);
-        for (index_t r = 0; r < n; ++r) std::copy_n(out[r].data(), u.width, results[order[r]].data());
+        return out;
     }
 };
 
