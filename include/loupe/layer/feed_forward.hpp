@@ -93,7 +93,10 @@ struct experts_layer {
         for (std::size_t e = 0; e < static_cast<std::size_t>(experts); ++e) begin[e + 1] += begin[e];
         std::vector<index_t> next(begin);
         row.resize(chosen.size());
-        for (index_t i = 0; i < n; ++i) token_of[row[i] = next[chosen[i].expert]++] = i / used;
+        for (index_t i = 0; i < n; ++i) {
+            row[i] = next[chosen[i].expert]++;
+            token_of[row[i]] = i / used;
+        }
 
         const auto in = c.memory.expert_in.take(n, u.width), gate = c.memory.gate.take(n, hidden), up = c.memory.up.take(n, hidden),
                    out = c.memory.expert_out.take(n, u.width);
