@@ -214,12 +214,13 @@ struct feed_forward_layer {
     index_t block;
 
     [[gnu::noinline]] void operator()(context& c, matrix_view<const float> x, matrix_view<float> out) const {
-        const auto gate = c.memory.gate.take(x.rows, weights->gate.rows), up = c.memory.up.take(x.rows, weights->up.rows);
-        kernel::matmul({{weights->gate, x, gate}, {weights->up, x, up}}, c.threads);
-        c.threads.for_ranges(x.rows, 8, [&](index_t first, index_t last) {
-            for (index_t t = first; t < last; ++t) kernel::gate<activation::gelu_tanh>(gate[t], up[t]);
-        });
-        kernel::matmul(weights->down, gate, out, c.threads);
+        const gated_network all = network(c, x, out);
+        find_hidden<activation::gelu_tanh>(c.threads, {&all, 1});
+        find_output(c.threads, {&all, 1});
+    }
+    gated_network network(context& c, matrix_view<const float> x, matrix_view<float> out) const {
+        const index_t hidden = weights->gate.rows;
+        return {weights->gate, weights->up, weights->down, x, c.memory.gate.take(x.rows, hidden), c.memory.up.take(x.rows, hidden), out};
     }
 };
 

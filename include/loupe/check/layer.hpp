@@ -351,8 +351,9 @@ class layer_harness {
         const auto tokens = static_cast<index_t>(rows.size()) / s.width, chunk = wanted.empty() ? tokens : wanted.back() + 1;
         const auto size = static_cast<std::ptrdiff_t>(rows.size());
         workspace& m = on.memory;
-        for (scratch<float>* place : {&m.residual, &m.normed, &m.branch, &m.second, &m.q, &m.k, &m.v, &m.mix, &m.gate, &m.up, &m.expert_in,
-                                      &m.expert_out, &m.router_scores, &m.per_layer_inputs, &m.per_layer_hidden, &m.received}) {
+        for (scratch<float>* place :
+             {&m.residual, &m.normed, &m.branch, &m.second, &m.q, &m.k, &m.v, &m.mix, &m.gate, &m.up, &m.expert_normed, &m.router_scores,
+              &m.expert_in, &m.expert_gate, &m.expert_up, &m.expert_out, &m.per_layer_inputs, &m.per_layer_hidden, &m.received}) {
             const auto all = place->take(16384);
             if (position == 0) std::ranges::fill(all, NAN);
         }

@@ -26,7 +26,7 @@ struct workspace {
     scratch<float> residual, normed, branch, second;
     scratch<float> q, k, v, mix;
     scratch<float> gate, up;
-    scratch<float> expert_in, expert_out, router_scores;
+    scratch<float> expert_normed, router_scores, expert_in, expert_gate, expert_up, expert_out;
     scratch<float> per_layer_inputs, per_layer_hidden;
     scratch<float> received; ///< [tokens, keys]: attention summed over heads, for pruning
 };
