@@ -19,10 +19,8 @@
 #include <loupe/policy/activation.hpp>
 #include <loupe/policy/softcap.hpp>
 
-#include <chrono>
 #include <cmath>
 #include <functional>
-#include <map>
 #include <memory>
 #include <optional>
 
@@ -63,8 +61,6 @@ double product_of(auto... sizes) { return (1.0 * ... * static_cast<double>(sizes
 /// A matrix as often as fills more than the caches, as the layers of a model do. The last one is kept: the library of benchmarks calls a
 /// function several times before it has its figure.
 class operands {
-    static constexpr index_t streamed = index_t{256} << 20;
-
     const format::info* format_ = nullptr;
     const kernel::packed_products* products_ = nullptr;
     matrix shape_{};
@@ -73,7 +69,8 @@ class operands {
 
   public:
     void make(const format::info* f, const kernel::packed_products* products, const matrix& m, bool streams) {
-        const index_t wanted = streams ? std::max<index_t>(1, streamed / (m.rows * f->row_bytes(m.width))) : 1;
+        const index_t wanted =
+            streams ? std::max<index_t>(1, static_cast<index_t>(lab::beyond_caches()) / (m.rows * f->row_bytes(m.width))) : 1;
         if (format_ == f && products_ == products && shape_.name == m.name && count_ == wanted) return;
         format_ = f, products_ = products, shape_ = m, count_ = wanted;
         packed_ = {};
@@ -93,24 +90,37 @@ class operands {
 };
 std::optional<operands> weights; // of the benchmark that runs
 
-/// The speed of memory changes within minutes on a machine that others use too: before what depends on it, it is measured anew unless that
-/// was a few seconds ago.
-double reading_now(index_t thread_count) {
-    using clock = std::chrono::steady_clock;
-    static const lab::memory_reader reader;
-    static std::map<index_t, std::pair<clock::time_point, double>> last;
-    auto& [when, rate] = last[thread_count];
-    if (rate == 0 || clock::now() - when > std::chrono::seconds(5)) {
-        rate = reader.rate(threads_of(thread_count));
-        when = clock::now();
+/// The roof of reading beside one run of a benchmark: the speed of memory may change within seconds on a machine that others use too, so it
+/// is measured right before and right after what depends on it.
+class reading_around {
+    executor* threads_; ///< null: measured with the other roofs
+    double before_;
+
+    double now() const {
+        static const lab::memory_reader reader;
+        return reader.rate(*threads_);
     }
-    return rate;
-}
+
+  public:
+    reading_around(bool streams, index_t threads)
+        : threads_(streams ? &threads_of(threads) : nullptr), before_(streams ? now() : roofs_of(threads).reading) {}
+    /// Bytes a second, the mean of both.
+    double rate() const { return threads_ == nullptr ? before_ : (before_ + now()) / 2; }
+};
 
 /// The arithmetic that products are made of.
-double arithmetic_of(const kernel::packed_products* products, const bench::roofs& roofs) {
-    if (products == nullptr || products->x_form == kernel::activation_form::floats) return roofs.floats;
-    return products->x_form == kernel::activation_form::bfloats ? roofs.bf16 : roofs.int8;
+double arithmetic_of(const kernel::packed_products* products, index_t tokens, index_t width, const bench::roofs& roofs) {
+    using enum kernel::activation_form;
+    switch (products == nullptr ? floats : products->form_of(tokens, width)) {
+    case floats:
+        return roofs.floats;
+    case bfloats:
+        return roofs.bf16;
+    case bfloat_tiles:
+        return roofs.tiles;
+    default:
+        return roofs.int8;
+    }
 }
 
 void matmul(benchmark::State& state, const format::info* f, const kernel::packed_products* products, const matrix& m) {
@@ -121,14 +131,14 @@ void matmul(benchmark::State& state, const format::info* f, const kernel::packed
     const auto x = random_floats(tokens * m.width);
     aligned_vector<float> y(bench::size(tokens * m.rows));
     const bench::roofs& roofs = roofs_of(threads);
-    const double reading = streams ? reading_now(threads) : roofs.reading;
+    const reading_around reading(streams, threads);
     index_t next = 0;
     for (auto _ : state) {
         kernel::matmul((*weights)[next++], {x.data(), tokens, m.width}, {y.data(), tokens, m.rows}, threads_of(threads));
         benchmark::DoNotOptimize(y.data());
     }
     put_streaming_work(state, product_of(2, tokens, m.rows, m.width), weights->bytes() + float_bytes(tokens * (m.width + m.rows)),
-                       arithmetic_of(products, roofs), reading);
+                       arithmetic_of(products, tokens, m.width, roofs), reading.rate());
 }
 
 void add_matmul(const matrix& m) {
@@ -143,7 +153,7 @@ void add_matmul(const matrix& m) {
                 ->UseRealTime();
         };
         add("matmul", nullptr);
-        if (const auto* products = kernel::products_for(*f)) add("packed_matmul", products);
+        if (const auto* products = kernel::fastest_products_for(*f)) add("packed_matmul", products);
     }
 }
 
@@ -166,7 +176,7 @@ void attention(benchmark::State& state, const attention_sizes& sizes) {
     const std::vector<token_id> ids(bench::size(tokens));
     context c{threads_of(threads), memory, depth, tokens, ids, {}, none, none, 1e-6F};
     const bench::roofs& roofs = roofs_of(threads);
-    const double reading = tokens == 1 ? reading_now(threads) : roofs.reading;
+    const reading_around reading(tokens == 1, threads);
     for (auto _ : state) {
         attend<Mask, kv::full, softcap::none, false, probe::none>(c, sizes, {q.data(), tokens, sizes.heads * sizes.head_width}, cache,
                                                                   {out.data(), tokens, sizes.heads * sizes.head_width});
@@ -183,7 +193,7 @@ void attention(benchmark::State& state, const attention_sizes& sizes) {
     if (bytes < index_t{64} << 20) // stays in a cache from one call to the next
         put_work(state, flops, bytes, roofs.floats);
     else
-        put_streaming_work(state, flops, bytes, roofs.floats, reading);
+        put_streaming_work(state, flops, bytes, roofs.floats, reading.rate());
 }
 
 template <class Mask>

@@ -4,6 +4,7 @@
 
 #include <loupe/core/buffer.hpp>
 #include <loupe/core/types.hpp>
+#include <loupe/format/random.hpp>
 #include <loupe/format/registry.hpp>
 
 #include <algorithm>
@@ -28,15 +29,14 @@ inline loupe::aligned_vector<float> random_floats(index_t n) {
     return values;
 }
 
-/// Rows of a format in random bytes: any bytes decode to numbers, and the arithmetic does not care which. Scales are kept finite by
-/// clearing high bits.
+/// Rows of random weights, of a size that weights have: arithmetic with denormal numbers, which random bytes would hold, takes some
+/// processors a hundred times as long.
 inline loupe::aligned_vector<std::byte> random_blocks(const loupe::format::info& f, index_t rows, index_t width) {
-    std::mt19937 random(1);
-    loupe::aligned_vector<std::byte> bytes(size(rows * f.row_bytes(width)));
-    const index_t count = std::ssize(bytes), drawn = std::min<index_t>(count, 1 << 20);
-    std::generate_n(bytes.begin(), drawn, [&] { return static_cast<std::byte>(random() & 0x3f); });
-    for (index_t i = drawn; i < count; ++i) bytes[size(i)] = bytes[size(i - drawn)];
-    return bytes;
+    const loupe::format::random_rows row(f, 0.02, 1);
+    const index_t bytes = f.row_bytes(width);
+    loupe::aligned_vector<std::byte> blocks(size(rows * bytes));
+    for (index_t r = 0; r < rows; ++r) row(r, blocks.data() + r * bytes, width);
+    return blocks;
 }
 
 } // namespace bench

@@ -1,10 +1,11 @@
-// What this machine can do at most, measured in the process that measures the kernels: arithmetic in floats, 8-bit integers and BF16, and
-// reading of memory, with one thread and with all. Seconds are those of the clock on the wall, for roofs and kernels alike.
+// What this machine can do at most, measured in the process that measures the kernels: arithmetic in floats, 8-bit integers, BF16 and tiles
+// of BF16, and reading of memory, with one thread and with all. Seconds are those of the clock on the wall, for roofs and kernels alike.
 #pragma once
 
 #include "memory.hpp"
 
 #include <loupe/core/compat/int8.hpp>
+#include <loupe/core/compat/tiles.hpp>
 #include <loupe/core/compat/xsimd.hpp>
 #include <loupe/core/executor.hpp>
 #include <loupe/lab/reading.hpp>
@@ -101,12 +102,27 @@ inline double bf16_roof([[maybe_unused]] loupe::executor& threads) {
 #endif
 }
 
+/// The same in tiles, four at a time; 0 where the machine has none.
+inline double tiles_roof([[maybe_unused]] loupe::executor& threads) {
+    if (!loupe::simd::tiles_available()) return 0;
+    using loupe::simd::tiles, loupe::simd::tile_bytes;
+    constexpr index_t steps = 4, rounds = 20'000;
+    return detail::rate(threads, 2.0 * 32 * 32 * 32 * steps * rounds, [] {
+        loupe::aligned_vector<std::byte> x(size(2 * steps * tile_bytes)), w(size(2 * steps * tile_bytes));
+        loupe::aligned_vector<float> y(32 * 32);
+        const tiles::session session{};
+        for (index_t i = 0; i < rounds; ++i) tiles::multiply<2, 2>(x.data(), steps * tile_bytes, w.data(), steps, y.data(), true);
+        benchmark::DoNotOptimize(y.data());
+    });
+}
+
 /// All of them, in operations and bytes a second.
 struct roofs {
-    double floats, int8, bf16, reading;
+    double floats, int8, bf16, tiles, reading;
 
     static roofs measure(loupe::executor& threads) {
-        return {float_roof(threads), int8_roof(threads), bf16_roof(threads), loupe::lab::memory_reader().rate(threads)};
+        return {float_roof(threads), int8_roof(threads), bf16_roof(threads), tiles_roof(threads),
+                loupe::lab::memory_reader().rate(threads)};
     }
     /// Names them in the benchmark's output. `beside`: "one thread".
     void put(const std::string& beside) const {
@@ -116,6 +132,7 @@ struct roofs {
         say("float", floats, "GFLOP/s");
         say("int8", int8, "GOP/s");
         if (bf16 > 0) say("BF16", bf16, "GFLOP/s");
+        if (tiles > 0) say("tiles of BF16", tiles, "GFLOP/s");
         say("reading", reading, "GB/s");
     }
 };

@@ -23,6 +23,7 @@ namespace {
 struct bench_test {
     index_t n_prompt, n_gen, depth, threads;
     std::vector<double> seconds{};
+    std::vector<double> roofs{}; ///< bytes a second of plain reading beside each of them: the mean of right before and right after
 
     double tokens() const { return static_cast<double>(n_prompt + n_gen); }
     double mean() const {
@@ -36,6 +37,8 @@ struct bench_test {
         for (const double s : seconds) sum += (tokens() / s - mean()) * (tokens() / s - mean());
         return std::sqrt(sum / static_cast<double>(seconds.size() - 1));
     }
+    /// Bytes a second.
+    double roof() const { return std::accumulate(roofs.begin(), roofs.end(), 0.0) / static_cast<double>(roofs.size()); }
     std::string name() const { return n_gen == 0 ? fmt::format("pp{}", n_prompt) : fmt::format("tg{}", n_gen); }
 };
 
@@ -101,12 +104,19 @@ void bench(const bench_options& o) {
     for (bench_test& test : tests) {
         const auto model = family.open(file, {.threads = test.threads, .kv_format = &kv_format});
         const auto once = [&] { return run(*model, test, file.sizes.vocabulary, o.made_up_depth); };
-        static_cast<void>(once()); // memory is touched, clocks rise
-        for (index_t r = 0; r < o.repetitions; ++r) test.seconds.push_back(once());
-        double roof = 0;
-        if (o.roof && test.n_gen > 0) {
+        static_cast<void>(once());      // memory is touched, clocks rise
+        if (o.roof && test.n_gen > 0) { // the speed of memory may change within seconds: it is measured around every run
             executor threads(test.threads);
-            roof = lab::memory_reader().rate(threads);
+            const lab::memory_reader reader;
+            double before = reader.rate(threads);
+            for (index_t r = 0; r < o.repetitions; ++r) {
+                test.seconds.push_back(once());
+                const double after = reader.rate(threads);
+                test.roofs.push_back((before + after) / 2);
+                before = after;
+            }
+        } else {
+            for (index_t r = 0; r < o.repetitions; ++r) test.seconds.push_back(once());
         }
         if (o.json) {
             std::vector<double> ns, ts;
@@ -131,14 +141,16 @@ void bench(const bench_options& o) {
                                {"stddev_ts", test.deviation()},
                                {"samples_ns", ns},
                                {"samples_ts", ts}});
-            if (roof > 0) results.back().update({{"bytes_per_token", bytes}, {"roof_bytes_per_second", roof}});
+            if (!test.roofs.empty()) {
+                results.back().update({{"bytes_per_token", bytes}, {"roof_bytes_per_second", test.roof()}, {"samples_roof", test.roofs}});
+            }
         } else {
             fmt::print("{:>2} thread{} {:>8}{}: {:8.1f} ± {:.1f} tokens/s{}\n", test.threads, test.threads == 1 ? " " : "s", test.name(),
                        test.depth == 0 ? "" : fmt::format(" @ {}{}", test.depth, o.made_up_depth ? " made up" : ""), test.mean(),
                        test.deviation(),
-                       roof == 0 ? ""
-                                 : fmt::format(", {:.1f} GB/s of weights: {:.0f} % of what memory gives", bytes * test.mean() * 1e-9,
-                                               100 * bytes * test.mean() / roof));
+                       test.roofs.empty() ? ""
+                                          : fmt::format(", {:.1f} GB/s of weights: {:.0f} % of what memory gives",
+                                                        bytes * test.mean() * 1e-9, 100 * bytes * test.mean() / test.roof()));
             std::fflush(stdout);
         }
     }

@@ -168,9 +168,9 @@ int run(int argc, char** argv) {
                 "do not read the tokens of --n-depth, but fill the caches with random keys and values: attention takes as long over these, "
                 "and 262143 of them take seconds where reading takes hours");
     add_kv(c, bench.kv);
-    c->add_flag(
-        "--roof", bench.roof,
-        "after each test of generation, measure how fast as many threads read memory: the roof of a token, which reads all weights");
+    c->add_flag("--roof", bench.roof,
+                "around each run of a test of generation, measure how fast as many threads read memory: the roof of a token, which reads "
+                "all weights");
     c->add_flag("--float", bench.floats, "products in float, as `loupe ablate` has them; without it in 8-bit integers");
     c->add_flag("--json", bench.json, "as JSON, with llama-bench's names of fields");
     c->callback([&] { program::bench(bench); });

@@ -9,6 +9,8 @@
 #include <chrono>
 #include <cstddef>
 
+#include <unistd.h>
+
 namespace loupe::lab {
 
 /// The least of `times` runs, in seconds.
@@ -47,9 +49,20 @@ inline float read(const float* from, index_t n) {
     return simd::sum(sum[0]);
 }
 
-/// Reading of memory: 256 MB, in every way in which a kernel may read its weights, of which the fastest counts.
+/// As many bytes as are streamed from memory whatever the caches hold of them: twice the last cache, 256 MB to 2 GB.
+inline std::size_t beyond_caches() {
+    constexpr std::size_t least = std::size_t{256} << 20, most = std::size_t{2} << 30;
+#if defined(_SC_LEVEL3_CACHE_SIZE)
+    const long cache = ::sysconf(_SC_LEVEL3_CACHE_SIZE); // 0 or −1 where it is not known
+    return cache > 0 ? std::clamp(2 * static_cast<std::size_t>(cache), least, most) : least;
+#else
+    return least;
+#endif
+}
+
+/// Reading of memory, in every way in which a kernel may read its weights, of which the fastest counts.
 class memory_reader {
-    aligned_vector<float> values_ = aligned_vector<float>(std::size_t{64} << 20, 1.0F);
+    aligned_vector<float> values_ = aligned_vector<float>(beyond_caches() >> 22U << 20U, 1.0F); // whole pieces
 
     double seconds(executor& threads, float (*sum)(const float*, index_t), index_t piece) const {
         const index_t pieces = std::ssize(values_) / piece;
