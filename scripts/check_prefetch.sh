@@ -1,7 +1,7 @@
 #!/bin/sh
 # Whether the product of one token asks for its weights ahead in the machine code of Q5_K, the format that gains by it, and of no other
-# format, where it costs: a compiler may drop a prefetch, which has no effect that it knows, and nothing but the clock would tell.
-# g++ and clang++, for AVX-512 and AVX2.
+# format, where it costs, but of all where the machine has tiles: a compiler may drop a prefetch, which has no effect that it knows, and
+# nothing but the clock would tell. g++ and clang++, for AVX-512 with and without tiles, and AVX2.
 set -eu
 cd "$(dirname "$0")/.."
 work=$(mktemp -d)
@@ -12,7 +12,7 @@ const loupe::kernel::packed_products* find(const loupe::format::info& f) { retur
 END
 
 for compiler in g++ clang++; do
-    for machine in "-march=x86-64-v4 -mavx512vnni" "-march=x86-64-v3"; do
+    for machine in "-march=x86-64-v4 -mavx512vnni -mavx512bf16 -mamx-tile -mamx-bf16" "-march=x86-64-v4 -mavx512vnni" "-march=x86-64-v3"; do
         # shellcheck disable=SC2086
         "$compiler" -std=c++20 -O2 $machine -Iinclude -c "$work/products.cpp" -o "$work/products.o"
         objdump -dC --no-show-raw-insn "$work/products.o" | LC_ALL=C awk -v who="$compiler $machine" '
@@ -25,7 +25,7 @@ for compiler in g++ clang++; do
             END {
                 for (format in found) {
                     ++formats
-                    wanted = format == "q5_k"
+                    wanted = format == "q5_k" || who ~ /amx/
                     if ((found[format] > 0) != wanted) {
                         print "check_prefetch.sh: " who ": expected " (wanted ? "" : "no ") "prefetches in the product of one token with " format ", found " found[format]
                         bad = 1

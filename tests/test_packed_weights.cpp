@@ -57,6 +57,20 @@ TEST_CASE("packed weights: rounding activations costs less than rounding weights
     CHECK(distance(rounded, packed) < distance(stock, rounded));
 }
 
+// Where the machine has no tiles, it is what packed is.
+TEST_CASE("packed weights: tiles are nearer to float than 8 bits are", "[packed][tiles]") {
+    const auto file = open("models/nano-e");
+    executor threads(2);
+    const auto stock = logits_of(file, io::prepare_weights<q8>(file.weights, threads), 0, 1),
+               packed = logits_of(file, io::prepare_weights<weights::packed<q8>>(file.weights, threads), 0, 1),
+               tiled = logits_of(file, io::prepare_weights<weights::tiled<q8>>(file.weights, threads), 0, 1);
+    if (simd::tiles_available())
+        CHECK(distance(stock, tiled) < distance(stock, packed));
+    else
+        CHECK(tiled == packed);
+    CHECK(logits_of(file, io::prepare_weights<weights::tiled<q8>>(file.weights, threads), 0, 2) == tiled);
+}
+
 TEST_CASE("packed weights: the same bits in chunks of any size and with any number of threads", "[packed][determinism]") {
     const auto file = open("models/nano-e");
     executor threads(2);

@@ -17,7 +17,7 @@ using namespace loupe;
 
 io::checkpoint open_model(const std::string& path, executor& threads, arithmetic products) {
     auto file = io::open(path, threads);
-    if (products == arithmetic::int8) file.weights = io::prepare_weights<weights::packed<>>(file.weights, threads);
+    if (products == arithmetic::int8) file.weights = io::prepare_weights<weights::tiled<>>(file.weights, threads);
     return file;
 }
 

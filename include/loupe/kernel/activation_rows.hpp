@@ -1,4 +1,5 @@
-// Activations as a product with packed weights reads them: rounded to 8 bits, sixteen under one scale; rounded to bfloat16; or as they are.
+// Activations as a product with packed weights reads them: rounded to 8 bits, sixteen under one scale; rounded to bfloat16, in pairs or in
+// tiles; or as they are.
 //
 //   x ≈ s · n · q,  s = max|x| / (127 · 32767) over the row,  n = ⌈32767 · max|x| / max over the row⌉ and q = round(x / (s · n)) over 16
 //
@@ -8,6 +9,8 @@
 
 #include <loupe/core/buffer.hpp>
 #include <loupe/core/compat/int8.hpp>
+#include <loupe/core/compat/prefetch.hpp>
+#include <loupe/core/compat/tiles.hpp>
 #include <loupe/core/compat/xsimd.hpp>
 #include <loupe/core/executor.hpp>
 #include <loupe/core/half.hpp>
@@ -42,6 +45,7 @@ enum class activation_form {
     signed_bytes,   ///< quantized_chunk, q as it is
     unsigned_bytes, ///< quantized_chunk, 128 added to q
     bfloats,        ///< two columns' bfloat16 side by side
+    bfloat_tiles,   ///< bfloat16 in tiles of 16 tokens × 32 columns, see simd::tiles; rows of zeros fill up the last 16 tokens
     floats          ///< as they are
 };
 
@@ -185,6 +189,14 @@ class activation_rows {
                 if (x.width % 2 != 0) to[x.width * x.rows] = 0;
             }
             break;
+        case activation_form::bfloat_tiles:
+            for (index_t t = 0; t < simd::tile_rows; ++t) {
+                for (index_t k = 0; k < x.width; k += simd::tile_columns) {
+                    std::byte* const to = out + k / simd::tile_columns * simd::tile_bytes + t * 64;
+                    t < x.rows ? simd::to_bfloats(x[t].data() + k, to) : static_cast<void>(std::memset(to, 0, 64));
+                }
+            }
+            break;
         }
     }
 
@@ -194,6 +206,7 @@ class activation_rows {
         const index_t even = width + width % 2;
         switch (form) {
         case activation_form::bfloats:
+        case activation_form::bfloat_tiles:
             return 2 * even;
         case activation_form::floats:
             return 4 * even;
@@ -202,12 +215,19 @@ class activation_rows {
         }
     }
 
-    /// x: [tokens, width]; for bytes, width is a multiple of 32. Valid until the next call.
+    /// x: [tokens, width]; for bytes and tiles, width is a multiple of 32. Valid until the next call.
     void fill(matrix_view<const float> x, activation_form form, executor& threads) {
         constexpr auto line = static_cast<index_t>(sizeof(quantized_chunk));
+        constexpr index_t rows = simd::tile_rows;
         tokens_ = x.rows;
         row_bytes_ = bytes(form, x.width);
-        data_ = reinterpret_cast<std::byte*>(storage_.take((tokens_ * row_bytes_ + line - 1) / line).data());
+        data_ = reinterpret_cast<std::byte*>(storage_.take(((tokens_ + rows - 1) / rows * rows * row_bytes_ + line - 1) / line).data());
+        if (form == activation_form::bfloat_tiles) {
+            threads.for_ranges(tokens_, rows, [&](index_t first, index_t last) {
+                for (; first < last; first += rows) store(x.slice(first, std::min(rows, last - first)), form, data_ + first * row_bytes_);
+            });
+            return;
+        }
         threads.for_ranges(tokens_, 2 * token_tile, [&](index_t first, index_t last) {
             for (index_t size = 0; first < last; first += size) {
                 size = tile_of(first).second;
@@ -217,6 +237,7 @@ class activation_rows {
     }
 
     index_t tokens() const { return tokens_; }
+    index_t row_bytes() const { return row_bytes_; }
     /// The activations of the tile that begins with token `first`.
     const std::byte* tile(index_t first) const { return data_ + first * row_bytes_; }
 

@@ -19,7 +19,7 @@ namespace loupe::kernel {
 /// Products with the matrices of one format, laid out for them in strips of `rows` rows; see kernel/packed.hpp.
 struct packed_products {
     index_t rows;
-    activation_form x_form; ///< what x becomes, see activation_rows
+    activation_form x_form; ///< what x becomes, see activation_rows; form_of() where there are tiles
     index_t (*strip_bytes)(index_t width);
     void (*pack)(const std::byte* blocks, index_t row_bytes, index_t count, index_t width, std::byte* strip);
     /// y[t · stride + r] for the tokens of a tile and all rows of a strip.
@@ -28,6 +28,15 @@ struct packed_products {
     index_t (*expanded_bytes)(index_t width) = nullptr;
     void (*expand)(const std::byte* strip, index_t width, std::byte* to) = nullptr;
     void (*multiply_expanded)(const std::byte* strip, const std::byte* x, index_t width, float* y, index_t stride) = nullptr;
+    /// Columns [0, width) of a strip as tiles of bfloat16 (simd::tiles), those of the next 32 columns 2 KB on, for products of many tokens
+    /// by tiles; null: there are none.
+    void (*put_tiles)(const std::byte* strip, index_t width, std::byte* to) = nullptr;
+
+    /// What x becomes for a product of as many tokens.
+    activation_form form_of(index_t tokens, index_t width) const {
+        const bool tiled = put_tiles != nullptr && tokens >= simd::tile_rows && width % simd::tile_columns == 0;
+        return tiled ? activation_form::bfloat_tiles : x_form;
+    }
 };
 
 /// A weight matrix of shape [rows, width] in a file's format; rows follow each other without padding. Owns nothing.
@@ -123,6 +132,49 @@ inline void multiply_packed(const weight_view& w, const activation_rows& x, matr
     }
 }
 
+/// Strips [first, last) of a packed matrix against all tokens, by tiles. 512 columns of two strips' tiles stay in the first-level cache
+/// while all tokens pass over them, and 512 columns of 512 tokens in the second, with the sums of 512 tokens.
+template <class Tiles>
+inline void multiply_tiled(const weight_view& w, const activation_rows& x, matrix_view<float> y, index_t first, index_t last) {
+    thread_local scratch<std::byte> memory_of_tiles;
+    thread_local scratch<float> memory_of_sums;
+    constexpr index_t columns = 256, most = 512, rows = simd::tile_rows, pair = 2 * rows;
+    const packed_products& with = *w.products;
+    const index_t strips = pair / with.rows, bytes = with.strip_bytes(w.width); // strips: to a pair of tiles
+    const index_t begin = first * with.rows, end = std::min(w.rows, last * with.rows), pairs = (end - begin + pair - 1) / pair;
+    std::byte* const tiles = memory_of_tiles.take(columns / simd::tile_columns * 2 * simd::tile_bytes).data();
+    [[maybe_unused]] const typename Tiles::session session{};
+    for (index_t t = 0; t < y.rows; t += most) {
+        const index_t tokens = std::min(most, y.rows - t), blocks = (tokens + rows - 1) / rows;
+        const matrix_view<float> sums(memory_of_sums.take(pairs * blocks * rows * pair).data(), pairs * blocks * rows, pair);
+        for (index_t k = 0; k < w.width; k += columns) {
+            const index_t width = std::min(columns, w.width - k), steps = width / simd::tile_columns;
+            for (index_t p = 0; p < pairs; ++p) {
+                const index_t strip = first + p * strips, count = std::min(strips, last - strip);
+                for (index_t i = 0; i < count; ++i)
+                    with.put_tiles(w.packed + (strip + i) * bytes + with.strip_bytes(k), width, tiles + i * simd::tile_bytes);
+                const auto multiply = [&]<int M, int N>(index_t block) {
+                    Tiles::template multiply<M, N>(x.tile(t + block * rows) + k / simd::tile_columns * simd::tile_bytes,
+                                                   rows * x.row_bytes(), tiles, steps, sums[(p * blocks + block) * rows].data(), k > 0);
+                };
+                const bool one = count * with.rows <= rows;
+                for (index_t b = 0; b < blocks; b += 2) {
+                    if (b + 1 < blocks)
+                        one ? multiply.template operator()<2, 1>(b) : multiply.template operator()<2, 2>(b);
+                    else
+                        one ? multiply.template operator()<1, 1>(b) : multiply.template operator()<1, 2>(b);
+                }
+            }
+        }
+        for (index_t i = 0; i < tokens; ++i) {
+            for (index_t p = 0; p < pairs; ++p) {
+                const index_t row = begin + p * pair, count = std::min(pair, end - row);
+                std::copy_n(sums[p * blocks * rows + i].data(), count, y[t + i].data() + row);
+            }
+        }
+    }
+}
+
 /// Rows [first, first + rows) decoded to float, a panel that stays in the second-level cache while all tokens pass over it.
 inline void multiply_decoded(const weight_view& w, matrix_view<const float> x, matrix_view<float> y, index_t first, index_t rows) {
     thread_local scratch<float> buffer;
@@ -162,7 +214,8 @@ struct product {
 
 /// Some products that do not depend on each other: q, k and v, gate and up, all experts. All their rows make one loop, and an x that
 /// several products share is prepared once. With a packed matrix the products are what its layout is for, otherwise of floats. Every
-/// element of y is the same whatever the number of tokens and threads, and whatever other products stand beside.
+/// element of y is the same whatever the number of threads and whatever other products stand beside, and, of products without tiles,
+/// whatever the number of tokens.
 inline void matmul(std::span<const product> products, executor& threads) {
     thread_local std::vector<activation_rows> storage;
     thread_local std::vector<std::size_t> source; // per product: whose prepared x it reads
@@ -173,27 +226,33 @@ inline void matmul(std::span<const product> products, executor& threads) {
     for (std::size_t i = 0; i < products.size(); ++i) {
         const weight_view& w = products[i].w;
         const matrix_view<const float> x = products[i].x;
-        index_t count = w.rows, least = 0, most = 0;
+        index_t count = w.rows, least = 0, most = 0, together = 1;
         std::size_t from = i;
         if (w.packed != nullptr) {
             const index_t bytes = w.products->strip_bytes(w.width);
             count = (w.rows + w.products->rows - 1) / w.products->rows;
-            least = std::max<index_t>(1, 16384 / bytes), most = std::max<index_t>(1, 131072 / bytes);
+            const activation_form form = w.products->form_of(x.rows, x.width);
+            if (form == activation_form::bfloat_tiles) {
+                together = 2 * simd::tile_rows / w.products->rows, least = 2 * together, most = 8 * together;
+            } else {
+                least = std::max<index_t>(1, 16384 / bytes), most = std::max<index_t>(1, 1048576 / bytes);
+            }
             for (std::size_t j = 0; j < i && from == i; ++j) {
                 const product& other = products[j];
-                if (other.w.packed != nullptr && other.w.products->x_form == w.products->x_form && other.x.data == x.data &&
-                    other.x.rows == x.rows && other.x.width == x.width) {
+                if (other.w.packed != nullptr && other.x.data == x.data && other.x.rows == x.rows && other.x.width == x.width &&
+                    other.w.products->form_of(x.rows, x.width) == form) {
                     from = j;
                 }
             }
-            if (from == i) storage[i].fill(x, w.products->x_form, threads);
+            if (from == i) storage[i].fill(x, form, threads);
         } else {
             least = most = std::clamp<index_t>(32768 / std::max<index_t>(1, w.width) / tile_w * tile_w, 2 * tile_w, 64); // whole tiles
         }
         source.push_back(from);
         for (index_t first = 0, end = 0; first < count; first = end) { // ever smaller ones, so that all threads are done at the same time
             const index_t share = (count - first) / (4 * threads.size());
-            end = std::min(count, first + (threads.size() == 1 ? most : std::clamp(share, least, most)));
+            const index_t part = threads.size() == 1 ? most : std::clamp(share, least, most);
+            end = std::min(count, first + (part + together - 1) / together * together);
             parts.push_back({i, first, end});
         }
     }
@@ -203,10 +262,14 @@ inline void matmul(std::span<const product> products, executor& threads) {
                            for (; begin < end; ++begin) {
                                const detail::part_of_product& part = all[begin];
                                const product& p = products[part.product];
-                               if (p.w.packed != nullptr) {
-                                   detail::multiply_packed(p.w, xs[from[part.product]], p.y, part.first, part.last);
-                               } else {
+                               if (p.w.packed == nullptr) {
                                    detail::multiply_decoded(p.w, p.x, p.y, part.first, part.last - part.first);
+                               } else if (p.w.products->form_of(p.x.rows, p.x.width) == activation_form::bfloat_tiles) {
+                                   const auto multiply = simd::tiles_available() ? detail::multiply_tiled<simd::tiles>
+                                                                                 : detail::multiply_tiled<simd::tiles_portable>;
+                                   multiply(p.w, xs[from[part.product]], p.y, part.first, part.last);
+                               } else {
+                                   detail::multiply_packed(p.w, xs[from[part.product]], p.y, part.first, part.last);
                                }
                            }
                        });

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <loupe/core/compat/int8.hpp>
+#include <loupe/core/compat/prefetch.hpp>
 #include <loupe/format/floats.hpp>
 #include <loupe/kernel/matmul.hpp>
 
@@ -90,6 +91,7 @@ struct float_packing {
         }
         constexpr index_t values = unit::x_form == activation_form::floats ? unit::columns : 1; // of x to a unit
         for (index_t u = 0; u < units(width); ++u, strip += registers * unit_bytes, x += values * size) {
+            if constexpr (Tokens == 1) simd::prefetch_ahead(strip, registers * unit_bytes);
 #pragma GCC unroll 2
             for (int i = 0; i < registers; ++i) {
                 const unit w = unit::read(strip + i * unit_bytes);
@@ -120,6 +122,17 @@ struct float_packing {
         }
     }
 
+    /// Columns [0, width), a multiple of 32, of a strip of bfloat16 as tiles of 32 columns × 16 rows: those of the same columns side by
+    /// side.
+    static void put_tiles(const std::byte* strip, index_t width, std::byte* to) {
+        static_assert(Isa::rows == simd::tile_rows && unit::columns == 2);
+        for (index_t u = 0; u < units(width); ++u, strip += registers * unit_bytes) {
+            for (index_t i = 0; i < registers; ++i) {
+                std::memcpy(to + (u / 16 * registers + i) * simd::tile_bytes + u % 16 * unit_bytes, strip + i * unit_bytes, unit_bytes);
+            }
+        }
+    }
+
     /// A strip as one of F32.
     static void expand(const std::byte* strip, index_t width, std::byte* to) {
         for (index_t u = 0; u < units(width); ++u, strip += registers * unit_bytes, to += unit::columns * rows * 4) {
@@ -132,7 +145,7 @@ struct float_packing {
 
 namespace detail {
 
-template <class Isa, class F>
+template <class Isa, class F, bool Tiled>
 constexpr packed_products make_float_products() {
     using form = float_packing<Isa, F>;
     using expanded = float_packing<Isa, format::f32>;
@@ -153,6 +166,7 @@ constexpr packed_products make_float_products() {
                                     stride);
         };
     }
+    if constexpr (Tiled && std::same_as<F, format::bf16>) out.put_tiles = &form::put_tiles;
     return out;
 }
 

@@ -9,6 +9,7 @@
 #pragma once
 
 #include <loupe/core/compat/int8.hpp>
+#include <loupe/core/compat/prefetch.hpp>
 #include <loupe/format/integer.hpp>
 #include <loupe/kernel/matmul.hpp>
 
@@ -60,6 +61,9 @@ struct integer_chunk {
         return sum;
     }
 
+    /// The weights themselves, rounded to bfloat16: a tile of simd::tiles.
+    void put_tile(std::byte* to) const requires(Isa::rows == simd::tile_rows) { put_quads(to, std::make_index_sequence<8>{}); }
+
     /// packing::multiply for an expanded strip of `chunks` chunks.
     template <int Tokens>
     static void multiply(const integer_chunk* strip, index_t chunks, const quantized_chunk* x, float* y, index_t stride) {
@@ -76,6 +80,24 @@ struct integer_chunk {
     }
 
   private:
+    template <std::size_t... Quads>
+    __attribute__((always_inline)) void put_quads(std::byte* to, std::index_sequence<Quads...>) const {
+        (put_quad<Quads>(to + Quads * 128), ...);
+    }
+    template <std::size_t Quad>
+    __attribute__((always_inline)) void put_quad(std::byte* to) const {
+        constexpr std::size_t group = Groups == 1 ? 0 : Quad / 4;
+        const auto levels = Isa::template plus<-static_cast<int>(Added)>(w[Quad]);
+        const auto value = [&](auto level) __attribute__((always_inline)) {
+            if constexpr (HasMinimum)
+                return Isa::fma(level, scale[group], minimum.at[group]);
+            else
+                return Isa::times(level, scale[group]);
+        };
+        Isa::store(to, Isa::bfloats(value(Isa::template column<0>(levels)), value(Isa::template column<1>(levels))));
+        Isa::store(to + 64, Isa::bfloats(value(Isa::template column<2>(levels)), value(Isa::template column<3>(levels))));
+    }
+
     /// The sums of the two sixteens, each times the activations' factor. Of small weights these are integers of 32 bits.
     __attribute__((always_inline)) typename Isa::floats both_halves(const quantized_chunk& x) const {
         if constexpr (Largest <= 16) {
@@ -143,9 +165,8 @@ struct packing {
                                           : scales_are_sixes ? groups * scale_bytes
                                                              : scale_bytes; ///< from a scale to its minimum
     static constexpr index_t chunk_bytes = plane * form::bits + (scales_are_sixes ? 0 : chunk_groups * group_stride);
-    /// Bytes between what is read and what is asked for, 0 if nothing is. Where the processor's own prefetching suffices, as it does but
-    /// for the five planes and odd scales of Q5_K, requests beside it cost up to a twelfth of the speed.
-    static constexpr index_t ahead = is_super && form::bits == 5 ? 256 : 0;
+    /// Q5_K, with five planes and odd scales, gains by asking ahead everywhere.
+    static constexpr index_t ahead_near = simd::ahead_near != 0 ? simd::ahead_near : is_super && form::bits == 5 ? 256 : 0;
     static constexpr index_t span_bytes = header_bytes + span / 32 * chunk_bytes;
 
     /// Bytes of a strip of `width` columns.
@@ -232,22 +253,27 @@ struct packing {
             });
     }
 
+    /// Columns [0, width) of a strip as tiles of 32, every second one of memory.
+    static void put_tiles(const std::byte* strip, index_t width, std::byte* to) {
+        for_chunks(
+            strip,
+            width, [&](const std::byte* from, const std::byte* scales, const floats& d, const floats& dmin) __attribute__((always_inline)) {
+                expanded_chunk w;
+                read(from, scales, d, dmin, w);
+                w.put_tile(to);
+                to += 2 * simd::tile_bytes;
+            });
+    }
+
   private:
     using floats = typename Isa::floats;
-
-    /// Fetches what lies `ahead` of these bytes. Inlined at once: g++ drops a call that only prefetches, as one without effect.
-    __attribute__((always_inline)) static void prefetch_ahead([[maybe_unused]] const std::byte* from, [[maybe_unused]] index_t bytes) {
-        if constexpr (ahead != 0) {
-            for (index_t line = 0; line < bytes; line += 64) __builtin_prefetch(from + line + ahead);
-        }
-    }
 
     /// f(the chunk's codes, its scales, its block's scales) for all chunks.
     template <class Body>
     __attribute__((always_inline)) static void for_chunks(const std::byte* strip, index_t width, Body&& f) {
         for (index_t s = 0; s < width / span; ++s) {
             floats d = Isa::zero(), dmin = Isa::zero();
-            prefetch_ahead(strip, header_bytes);
+            simd::prefetch_ahead<ahead_near>(strip, header_bytes);
             if constexpr (is_super) {
                 d = Isa::load_half(strip);
                 strip += 2 * rows;
@@ -262,7 +288,7 @@ struct packing {
                 strip += 3 * plane;
             }
             for (index_t c = 0; c < span / 32; ++c, strip += chunk_bytes) {
-                prefetch_ahead(strip, chunk_bytes);
+                simd::prefetch_ahead<ahead_near>(strip, chunk_bytes);
                 f(strip, scales_are_sixes ? numbers + c * chunk_groups * scale_bytes : strip + form::bits * plane, d, dmin);
             }
         }
@@ -411,11 +437,11 @@ namespace detail {
 
 inline const quantized_chunk* activations_of(const std::byte* x) { return reinterpret_cast<const quantized_chunk*>(x); }
 
-template <class Isa, is::integer_format F>
+template <class Isa, is::integer_format F, bool Tiled>
 constexpr packed_products make_products() {
     using form = packing<Isa, F>;
     using chunk = typename form::expanded_chunk;
-    return {
+    packed_products out{
         .rows = Isa::rows,
         .x_form = Isa::signed_activations ? activation_form::signed_bytes : activation_form::unsigned_bytes,
         .strip_bytes = &form::strip_bytes,
@@ -437,6 +463,8 @@ constexpr packed_products make_products() {
             [](const std::byte* strip, const std::byte* x, index_t width, float* y, index_t stride) {
                 chunk::template multiply<token_tile>(reinterpret_cast<const chunk*>(strip), width / 32, activations_of(x), y, stride);
             }};
+    if constexpr (Tiled) out.put_tiles = &form::put_tiles;
+    return out;
 }
 
 } // namespace detail

@@ -1,6 +1,8 @@
 // The machine and the build, in one line: what every figure carries.
 #pragma once
 
+#include <loupe/core/compat/tiles.hpp>
+
 #include <fstream>
 #include <string>
 
@@ -26,7 +28,9 @@ inline std::string machine_text() {
 #else
     compiler += " NOT OPTIMISED";
 #endif
-#if defined(__AVX512VNNI__) && defined(__AVX512BF16__)
+#if defined(LOUPE_HAS_AMX)
+    const char* target = "AVX-512 with VNNI and BF16, AMX";
+#elif defined(__AVX512VNNI__) && defined(__AVX512BF16__)
     const char* target = "AVX-512 with VNNI and BF16";
 #elif defined(__AVX512F__)
     const char* target = "AVX-512";

@@ -1,0 +1,144 @@
+// Products of many tokens by tiles of bfloat16: plain code against double, the machine's own against plain code.
+#include <loupe/core/compat/catch2.hpp>
+#include <loupe/format/random.hpp>
+#include <loupe/kernel/packed.hpp>
+
+#include <random>
+
+using namespace loupe;
+
+namespace {
+
+using plain = simd::int8_portable<16, true>;
+
+aligned_vector<float> random_floats(index_t n, std::uint32_t seed) {
+    std::mt19937 random(seed);
+    std::normal_distribution<float> draw;
+    aligned_vector<float> values(static_cast<std::size_t>(n));
+    for (float& v : values) v = draw(random);
+    return values;
+}
+
+struct tiled_view : kernel::weight_view {
+    aligned_vector<std::byte> blocks, memory;
+
+    tiled_view(const format::info& f, index_t rows_of, index_t width_of, const kernel::packed_products& with) {
+        format = &f, rows = rows_of, width = width_of;
+        blocks.resize(static_cast<std::size_t>(rows * row_bytes()));
+        const format::random_rows row(f, 1, 7);
+        for (index_t r = 0; r < rows; ++r) row(r, blocks.data() + r * row_bytes(), width);
+        data = blocks.data();
+        executor one(1);
+        memory = kernel::pack(*this, with, one);
+        products = &with;
+        packed = memory.data();
+    }
+    tiled_view(const tiled_view&) = delete;
+    tiled_view& operator=(const tiled_view&) = delete;
+};
+
+aligned_vector<float> product(const kernel::weight_view& w, const aligned_vector<float>& x, index_t tokens, index_t threads = 1) {
+    executor run(threads);
+    aligned_vector<float> y(static_cast<std::size_t>(tokens * w.rows));
+    kernel::matmul(w, {x.data(), tokens, w.width}, {y.data(), tokens, w.rows}, run);
+    return y;
+}
+
+template <class F>
+void for_each_tiled_format(F&& f) {
+    for_each_type(format::all{}, [&]<class Format>() {
+        if constexpr (is::integer_format<Format> || std::same_as<Format, format::bf16>) {
+            INFO(Format::name);
+            f(format::info_of<Format>());
+        }
+    });
+}
+
+} // namespace
+
+TEST_CASE("tiles: the machine's give the bits of plain code", "[tiles]") {
+    constexpr index_t steps = 3, x_stride = steps * simd::tile_bytes + 64;
+    if (!simd::tiles_available()) return; // nothing to compare
+    const auto values = random_floats(2 * x_stride + steps * 2 * simd::tile_bytes, 1), begun = random_floats(32 * 32, 2);
+    aligned_vector<std::byte> x(2 * x_stride), w(steps * 2 * simd::tile_bytes);
+    for (std::size_t i = 0; i < x.size(); i += 64) simd::to_bfloats(values.data() + i, x.data() + i);
+    for (std::size_t i = 0; i < w.size(); i += 64) simd::to_bfloats(values.data() + x.size() + i, w.data() + i);
+    const auto same = [&]<int M, int N>() {
+        for (const bool add : {false, true}) {
+            auto a = begun, b = begun;
+            simd::tiles_portable::multiply<M, N>(x.data(), x_stride, w.data(), steps, a.data(), add);
+            {
+                const simd::tiles::session session{};
+                simd::tiles::multiply<M, N>(x.data(), x_stride, w.data(), steps, b.data(), add);
+            }
+            CHECK((a == b));
+            CHECK((a != begun));
+        }
+    };
+    same.operator()<1, 1>(), same.operator()<1, 2>(), same.operator()<2, 1>(), same.operator()<2, 2>();
+}
+
+// Each product errs by the rounding of its weight, half a unit of 8 bits, and each of the sums by that of a float.
+TEST_CASE("tiles: a product is that of the weights, rounded, and the rounded activations", "[tiles]") {
+    constexpr index_t rows = 53, width = 512, tokens = 37; // neither whole strips nor whole tiles
+    const auto x = random_floats(tokens * width, 3);
+    for_each_tiled_format([&](const format::info& f) {
+        const tiled_view w(f, rows, width, *kernel::products_for<plain, true>(f));
+        REQUIRE(w.products->form_of(tokens, width) == kernel::activation_form::bfloat_tiles);
+        const auto y = product(w, x, tokens);
+        std::vector<float> row(static_cast<std::size_t>(width));
+        double worst = 0;
+        for (index_t n = 0; n < rows; ++n) {
+            w.decode_row(n, row.data());
+            for (index_t t = 0; t < tokens; ++t) {
+                double sum = 0, magnitude = 0;
+                for (index_t k = 0; k < width; ++k) {
+                    const float rounded = bfloat16_to_float(float_to_bfloat16(x[static_cast<std::size_t>(t * width + k)]));
+                    const double p = static_cast<double>(row[static_cast<std::size_t>(k)]) * static_cast<double>(rounded);
+                    sum += p;
+                    magnitude += std::abs(p);
+                }
+                const double error = std::abs(static_cast<double>(y[static_cast<std::size_t>(t * rows + n)]) - sum);
+                worst = std::max(worst, error / magnitude);
+            }
+        }
+        const double of_weights = f.id == format::bf16::id ? 0 : 0x1p-9;
+        CHECK(worst < of_weights + static_cast<double>(width) * 0x1p-24);
+        CHECK(worst > 0);
+    });
+}
+
+TEST_CASE("tiles: all sets of instructions give the same bits", "[tiles]") {
+    constexpr index_t rows = 53, width = 256, tokens = 37;
+    const auto x = random_floats(tokens * width, 4);
+    for_each_tiled_format([&](const format::info& f) {
+        if (!simd::tiles_available()) return;
+        const tiled_view a(f, rows, width, *kernel::products_for<plain, true>(f)), b(f, rows, width, *kernel::fastest_products_for(f));
+        REQUIRE(b.products->put_tiles != nullptr);
+        CHECK((product(a, x, tokens) == product(b, x, tokens)));
+    });
+}
+
+// Sixteen tokens make a tile; what fewer give is what they give without tiles.
+TEST_CASE("tiles: a token's result depends on whether there are sixteen, not on how many", "[tiles][determinism]") {
+    constexpr index_t rows = 80, width = 320, most = 530; // more than are summed up at once
+    const auto& f = format::info_of<format::q5_0>();
+    const auto x = random_floats(most * width, 5);
+    const tiled_view w(f, rows, width, *kernel::products_for<plain, true>(f)), untiled(f, rows, width, *kernel::products_for<plain>(f));
+    const auto all = product(w, x, most);
+    for (const index_t tokens : {16, 17, 33, 64, 513}) {
+        for (const index_t threads : {1, 3}) {
+            const auto some = product(w, x, tokens, threads);
+            CHECK(std::equal(some.begin(), some.end(), all.begin()));
+        }
+    }
+    CHECK((product(w, x, 15) == product(untiled, x, 15)));
+    CHECK((product(w, x, 16) != product(untiled, x, 16)));
+}
+
+TEST_CASE("tiles: matrices that are no multiple of a tile wide go without", "[tiles]") {
+    const auto& bf16 = format::info_of<format::bf16>();
+    const tiled_view w(bf16, 20, 40, *kernel::products_for<plain, true>(bf16)), untiled(bf16, 20, 40, *kernel::products_for<plain>(bf16));
+    const auto x = random_floats(20 * 40, 6);
+    CHECK((product(w, x, 20) == product(untiled, x, 20)));
+}
