@@ -74,7 +74,7 @@ class memory_reader {
                     }
                 });
             },
-            3);
+            1);
     }
 
   public:
