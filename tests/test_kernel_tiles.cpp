@@ -60,7 +60,10 @@ void for_each_tiled_format(F&& f) {
 
 TEST_CASE("tiles: the machine's give the bits of plain code", "[tiles]") {
     constexpr index_t steps = 3, x_stride = steps * simd::tile_bytes + 64;
-    if (!simd::tiles_available()) return WARN("the system refuses the processor's tiles");
+    if (!simd::tiles_available()) {
+        WARN("the system refuses the tiles of this processor");
+        return;
+    }
     const auto values = random_floats(2 * x_stride + steps * 2 * simd::tile_bytes, 1), begun = random_floats(32 * 32, 2);
     aligned_vector<std::byte> x(2 * x_stride), w(steps * 2 * simd::tile_bytes);
     for (std::size_t i = 0; i < x.size(); i += 64) simd::to_bfloats(values.data() + i, x.data() + i);
@@ -82,7 +85,10 @@ TEST_CASE("tiles: the machine's give the bits of plain code", "[tiles]") {
 
 TEST_CASE("tiles: a whole product, too, gives the bits of plain code", "[tiles]") {
     constexpr index_t rows = 53, width = 256, tokens = 37;
-    if (!simd::tiles_available()) return WARN("the system refuses the processor's tiles");
+    if (!simd::tiles_available()) {
+        WARN("the system refuses the tiles of this processor");
+        return;
+    }
     const auto x = random_floats(tokens * width, 4);
     for_each_tiled_format([&](const format::info& f) {
         const tiled_view a(f, rows, width, *kernel::products_for<plain, true>(f)), b(f, rows, width, *kernel::fastest_products_for(f));

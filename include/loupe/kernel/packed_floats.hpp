@@ -91,7 +91,7 @@ struct float_packing {
         }
         constexpr index_t values = unit::x_form == activation_form::floats ? unit::columns : 1; // of x to a unit
         for (index_t u = 0; u < units(width); ++u, strip += registers * unit_bytes, x += values * size) {
-            if constexpr (Tokens == 1) simd::prefetch_ahead(strip, registers * unit_bytes);
+            simd::prefetch_ahead<simd::ahead_near, Tokens == 1 ? simd::ahead_far : 0>(strip, registers * unit_bytes);
 #pragma GCC unroll 2
             for (int i = 0; i < registers; ++i) {
                 const unit w = unit::read(strip + i * unit_bytes);
