@@ -20,6 +20,7 @@ LEFT, RIGHT, TOP, BOTTOM = 80, 1190, 84, 930  # the plot; the legend stands to t
 FONT, LINE = 11, 13  # labels: size, and height of a line
 COLOURS = ["#1b6ca8", "#c8501e", "#2f7d32", "#7b3fa0", "#8a6d00", "#b0306a", "#00756f", "#555555"]
 ROOFS = {"roof, reading, 1 thread": "GB/s", "roof, float, 1 thread": "GFLOP/s", "roof, int8, 1 thread": "GOP/s"}
+TILES = "roof, tiles of BF16, 1 thread"  # of machines that have them
 
 
 class BadInput(Exception):
@@ -37,7 +38,7 @@ def read(path):
         raise BadInput(f"{path}: expected an object with \"benchmarks\", found none")
     context = found.get("context", {})
     roofs = {}
-    for name, unit in ROOFS.items():
+    for name, unit in {**ROOFS, **({TILES: "GFLOP/s"} if TILES in context else {})}.items():
         text = str(context.get(name, ""))
         number = re.match(rf"([0-9.]+) {unit}", text)
         if not number or float(number[1]) <= 0:
@@ -152,7 +153,10 @@ def mark(shape, x, y, colour):
 
 def draw(machine, date, roofs, points):
     bandwidth, of_float, of_int8 = (roofs[name] for name in ROOFS)
-    top_roof = max(of_float, of_int8)
+    arithmetic = [(of_float, f"float, multiply and add: {of_float:.0f} GFLOP/s"), (of_int8, f"8-bit integers: {of_int8:.0f} GOP/s")]
+    if TILES in roofs:
+        arithmetic.append((roofs[TILES], f"tiles of BF16: {roofs[TILES]:.0f} GFLOP/s"))
+    top_roof = max(speed for speed, _ in arithmetic)
     ridge = top_roof / bandwidth
     low_x = math.log10(min(point[3] for point in points)) - 0.35
     high_x = math.log10(max(ridge, *(point[3] for point in points))) + 0.45
@@ -195,11 +199,11 @@ def draw(machine, date, roofs, points):
     # roofs
     start = (px(10**low_x), py(bandwidth * 10**low_x))
     lines, taken = [(start, (px(ridge), py(top_roof)))], []
-    for speed in (of_float, of_int8):
+    for speed, _ in arithmetic:
         lines.append(((px(speed / bandwidth), py(speed)), (RIGHT, py(speed))))
     for ((x1, y1), (x2, y2)) in lines:
         out.append(f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" stroke="#222" stroke-width="1.6"/>')
-    for speed, text in ((of_float, f"float, multiply and add: {of_float:.0f} GFLOP/s"), (of_int8, f"8-bit integers: {of_int8:.0f} GOP/s")):
+    for speed, text in arithmetic:
         width = 0.6 * 12 * len(text)
         middle = (px(speed / bandwidth) + RIGHT) / 2
         taken.append((middle - width / 2, py(speed) - 19, middle + width / 2, py(speed)))

@@ -300,6 +300,16 @@ TEST_CASE("packed: small activations keep their precision beside a large one", "
     });
 }
 
+// Decoding minds neither the bit that would be E4M3's sign nor its NaN.
+TEST_CASE("packed: scales of NVFP4 in all bytes", "[packed]") {
+    constexpr index_t rows = 64, width = 64;
+    const format::info& f = format::info_of<format::nvfp4>();
+    auto blocks = random_blocks(f, rows, width);
+    for (index_t i = 0; i < 4 * rows; ++i) blocks[static_cast<std::size_t>(i / 4 * f.row_bytes(width) + i % 4)] = static_cast<std::byte>(i);
+    const packed_view w(f, blocks.data(), rows, width, *kernel::products_for(f));
+    CHECK(worst_error(w, random_floats(width, 41), 1) < static_cast<double>(2 * width / 32));
+}
+
 TEST_CASE("packed: rows of zeros and of one large value", "[packed]") {
     const format::info& f = format::info_of<format::q4_0>();
     const auto blocks = random_blocks(f, 16, 32);

@@ -95,7 +95,7 @@ void bench(const bench_options& o) {
     if (tests.empty()) throw error("expected a prompt or a number of tokens to generate above 0, found none");
     const format::info& kv_format = *format::find(o.kv);
     const double bytes = static_cast<double>(io::bytes_per_token(*file.weights, file.sizes));
-    const char* arithmetic_name = o.floats ? "float" : "int8";
+    const char* arithmetic_name = o.floats ? "float" : simd::tiles_available() ? "int8, prompts in tiles of bf16" : "int8";
     auto results = nlohmann::ordered_json::array();
     if (!o.json) {
         fmt::print("{}, products: {}, keys and values: {}, loaded in {:.1f} s\n{}\n", family.name_of(file.sizes), arithmetic_name,

@@ -9,7 +9,8 @@ namespace program {
 
 using loupe::index_t;
 
-/// How matrices are multiplied: in float, or in 8-bit integers where their format has them.
+/// How matrices are multiplied: in float; or as weights::tiled does, in 8-bit integers where their format has them, and prompts by tiles of
+/// BF16 where the machine has AMX.
 enum class arithmetic { floats, int8 };
 
 /// Opens a .gguf file or a folder with config.json.

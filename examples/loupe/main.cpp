@@ -95,7 +95,9 @@ int run(int argc, char** argv) {
     c->add_option("--seed", generate.seed, "of the sampling")->capture_default_str();
     c->add_flag("--chat", generate.chat, "the prompt is a user's turn of a chat");
     c->add_flag("!--no-stop", generate.stop, "go on after an end-of-generation token");
-    c->add_flag("--int8", generate.int8, "products of 8-bit integers: several times as fast, activations are rounded");
+    c->add_flag(
+        "--int8", generate.int8,
+        "products of 8-bit integers, of prompts by tiles of BF16 where the machine has AMX: several times as fast, operands are rounded");
     c->add_flag("--json", generate.json, "prompt_ids, ids and text as JSON");
     add_kv(c, generate.kv);
     add_threads(c, generate.threads);
@@ -171,7 +173,7 @@ int run(int argc, char** argv) {
     c->add_flag("--roof", bench.roof,
                 "around each run of a test of generation, measure how fast as many threads read memory: the roof of a token, which reads "
                 "all weights");
-    c->add_flag("--float", bench.floats, "products in float, as `loupe ablate` has them; without it in 8-bit integers");
+    c->add_flag("--float", bench.floats, "products in float, as `loupe ablate` has them; without it as `loupe generate --int8` has them");
     c->add_flag("--json", bench.json, "as JSON, with llama-bench's names of fields");
     c->callback([&] { program::bench(bench); });
 

@@ -159,7 +159,7 @@ struct integer_form<nvfp4> : detail::tabled<12, 16, scale_kind::e4m3> {
     static void unpack(const std::byte* b, integer_block& out) {
         for (int s = 0; s < 4; ++s) {
             const auto code = static_cast<std::uint8_t>(b[s]);
-            out.factor[s] = code == 0x7f ? 0 : code; // the standard's NaN is 0
+            out.factor[s] = code == 0x7f ? 0 : code & 0x7fU; // the standard's NaN is 0, and there is no sign
             for (int j = 0; j < 8; ++j) {
                 const auto byte = static_cast<std::uint8_t>(b[4 + 8 * s + j]);
                 out.code[16 * s + j] = byte & 15U;

@@ -221,7 +221,8 @@ class activation_rows {
         constexpr index_t rows = simd::tile_rows;
         tokens_ = x.rows;
         row_bytes_ = bytes(form, x.width);
-        data_ = reinterpret_cast<std::byte*>(storage_.take(((tokens_ + rows - 1) / rows * rows * row_bytes_ + line - 1) / line).data());
+        const index_t stored = form == activation_form::bfloat_tiles ? (tokens_ + rows - 1) / rows * rows : tokens_;
+        data_ = reinterpret_cast<std::byte*>(storage_.take((stored * row_bytes_ + line - 1) / line).data());
         if (form == activation_form::bfloat_tiles) {
             threads.for_ranges(tokens_, rows, [&](index_t first, index_t last) {
                 for (; first < last; first += rows) store(x.slice(first, std::min(rows, last - first)), form, data_ + first * row_bytes_);

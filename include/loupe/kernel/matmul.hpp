@@ -132,8 +132,8 @@ inline void multiply_packed(const weight_view& w, const activation_rows& x, matr
     }
 }
 
-/// Strips [first, last) of a packed matrix against all tokens, by tiles. 512 columns of two strips' tiles stay in the first-level cache
-/// while all tokens pass over them, and 512 columns of 512 tokens in the second, with the sums of 512 tokens.
+/// Strips [first, last) of a packed matrix against all tokens, by tiles. 256 columns of two tiles of weights stay in the first-level cache
+/// while all tokens pass over them, and 256 columns of 512 tokens in the second, with the sums of 512 tokens.
 template <class Tiles>
 inline void multiply_tiled(const weight_view& w, const activation_rows& x, matrix_view<float> y, index_t first, index_t last) {
     thread_local scratch<std::byte> memory_of_tiles;
@@ -143,7 +143,7 @@ inline void multiply_tiled(const weight_view& w, const activation_rows& x, matri
     const index_t strips = pair / with.rows, bytes = with.strip_bytes(w.width); // strips: to a pair of tiles
     const index_t begin = first * with.rows, end = std::min(w.rows, last * with.rows), pairs = (end - begin + pair - 1) / pair;
     std::byte* const tiles = memory_of_tiles.take(columns / simd::tile_columns * 2 * simd::tile_bytes).data();
-    [[maybe_unused]] const typename Tiles::session session{};
+    const typename Tiles::session session{};
     for (index_t t = 0; t < y.rows; t += most) {
         const index_t tokens = std::min(most, y.rows - t), blocks = (tokens + rows - 1) / rows;
         const matrix_view<float> sums(memory_of_sums.take(pairs * blocks * rows * pair).data(), pairs * blocks * rows, pair);

@@ -49,7 +49,7 @@ inline float read(const float* from, index_t n) {
     return simd::sum(sum[0]);
 }
 
-/// As many bytes as are streamed from memory whatever the caches hold of them: twice the last cache, 256 MB to 2 GB.
+/// Bytes enough that a stream of them comes from memory: twice the last cache that the system tells of, 256 MB to 2 GB.
 inline std::size_t beyond_caches() {
     constexpr std::size_t least = std::size_t{256} << 20, most = std::size_t{2} << 30;
 #if defined(_SC_LEVEL3_CACHE_SIZE)

@@ -79,7 +79,8 @@ struct feed_forward_layer {
 /// Tokens on their way through the experts a router chose for them. Tokens of one expert lie side by side, so that its weights are read
 /// once.
 struct routed_tokens {
-    std::vector<choice<float>> chosen;  ///< `used` of each token
+    index_t used = 0;                   ///< choices of each token
+    std::vector<choice<float>> chosen;  ///< [tokens, used]
     std::vector<index_t> row;           ///< per choice: its row among those of all experts, which `result` has too
     std::vector<index_t> token;         ///< per row: whose it is
     matrix_view<const float> result;    ///< [rows, width]: what the experts make of their rows
@@ -113,6 +114,7 @@ struct experts_layer {
         routed_tokens routed;
         if constexpr (Router::uses_experts) {
             const index_t tokens = residual.rows, width = residual.width, used = ExpertsUsed::count(stored_experts_used);
+            routed.used = used;
             const auto u = c.memory.expert_normed.take(tokens, width);
             norm_rows<norm::rms>(c.threads, residual, weights->router_scale, c.epsilon, u);
             const float root = 1.0F / std::sqrt(static_cast<float>(width));
@@ -128,7 +130,7 @@ struct experts_layer {
                               route_place{block, c.position_of(t)});
             }
             norm_rows<norm::rms>(c.threads, residual, weights->input_norm, c.epsilon, u);
-            gather(c, u, used, routed);
+            gather(c, u, routed);
         }
         return routed;
     }
@@ -143,11 +145,10 @@ struct experts_layer {
     }
     /// out: [tokens, width], the weighed sums of the experts' results.
     void sum(context_of<Probe>& c, const routed_tokens& routed, matrix_view<float> out) const {
-        const index_t used = std::ssize(routed.chosen) / out.rows;
         c.threads.for_ranges(out.rows, 8, [&](index_t first, index_t last) {
             for (index_t t = first; t < last; ++t) {
                 std::fill_n(out[t].data(), out.width, 0.0F);
-                for (index_t i = t * used; i < (t + 1) * used; ++i) {
+                for (index_t i = t * routed.used; i < (t + 1) * routed.used; ++i) {
                     const auto& one = routed.chosen[i];
                     const float weight = one.weight * weights->expert_scale[static_cast<std::size_t>(one.expert)];
                     kernel::add(out[t], routed.result[routed.row[i]], weight);
@@ -159,7 +160,7 @@ struct experts_layer {
 
   private:
     /// Sorts the rows by expert. An expert with one token reads it where it lies: if all have the same one, it is prepared once for all.
-    void gather(context_of<Probe>& c, matrix_view<const float> u, index_t used, routed_tokens& routed) const {
+    void gather(context_of<Probe>& c, matrix_view<const float> u, routed_tokens& routed) const {
         const auto n = static_cast<index_t>(routed.chosen.size());
         const index_t hidden = weights->gate.rows_each;
         std::vector<index_t> begin(static_cast<std::size_t>(experts + 1)); // expert e has the rows [begin[e], begin[e + 1])
@@ -170,7 +171,7 @@ struct experts_layer {
         routed.token.resize(routed.chosen.size());
         for (index_t i = 0; i < n; ++i) {
             routed.row[i] = next[routed.chosen[i].expert]++;
-            routed.token[routed.row[i]] = i / used;
+            routed.token[routed.row[i]] = i / routed.used;
         }
 
         const auto in = c.memory.expert_in.take(n, u.width), gate = c.memory.expert_gate.take(n, hidden),

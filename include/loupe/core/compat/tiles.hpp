@@ -14,8 +14,9 @@
 #include <cstdint>
 #include <cstring>
 
-// g++ and newer clang name these with an underscore more
-#if ((defined(__AMX_TILE__) && defined(__AMX_BF16__)) || (defined(__AMXTILE__) && defined(__AMXBF16__))) && defined(__linux__)
+// g++ and newer clang name these with an underscore more. Weights become tiles by AVX-512, which every processor with AMX has.
+#if ((defined(__AMX_TILE__) && defined(__AMX_BF16__)) || (defined(__AMXTILE__) && defined(__AMXBF16__))) && defined(__AVX512VNNI__) &&     \
+    defined(__AVX512BW__) && defined(__AVX512BF16__) && defined(__linux__)
 #define LOUPE_HAS_AMX
 #include <immintrin.h>
 #include <sys/syscall.h>
@@ -45,7 +46,7 @@ inline void to_bfloats(const float* from, std::byte* to) {
 struct tiles_portable {
     static bool available() { return true; }
     /// Tiles are multiplied while one of these lives.
-    struct session {};
+    struct [[maybe_unused]] session {};
 
     /// y[t][n] (+)= Σ_k x[t][k] · w[n][k] for 16 · M tokens, 16 · N weight rows and 32 · steps columns. x: `steps` tiles of 16 tokens, the
     /// next 16 `x_stride` bytes on. w: 2 tiles of 16 rows each for every step, of which the first N are read. y: rows of 32 floats, begun
