@@ -103,7 +103,7 @@ inline double bf16_roof([[maybe_unused]] loupe::executor& threads) {
 }
 
 /// The same in tiles, four at a time; 0 where the machine has none.
-inline double tiles_roof([[maybe_unused]] loupe::executor& threads) {
+inline double tiles_roof(loupe::executor& threads) {
     if (!loupe::simd::tiles_available()) return 0;
     using loupe::simd::tiles, loupe::simd::tile_bytes;
     constexpr index_t steps = 8, rounds = 10'000; // both operands lie in the first-level cache

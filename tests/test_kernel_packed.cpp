@@ -1,20 +1,11 @@
 // Packed products: every format, every set of instructions, any number of tokens, rows and threads.
-#include <loupe/core/compat/catch2.hpp>
-#include <loupe/kernel/packed.hpp>
+#include "packed_view.hpp"
 
-#include <random>
+#include <loupe/core/compat/catch2.hpp>
 
 using namespace loupe;
 
 namespace {
-
-aligned_vector<float> random_floats(index_t n, std::uint32_t seed) {
-    std::mt19937 random(seed);
-    std::normal_distribution<float> draw;
-    aligned_vector<float> values(static_cast<std::size_t>(n));
-    for (float& v : values) v = draw(random);
-    return values;
-}
 
 /// Blocks of random bytes; high bits of every byte are clear, so scales are finite and of one order of magnitude.
 std::vector<std::byte> random_blocks(const format::info& f, index_t rows, index_t width) {
@@ -22,27 +13,6 @@ std::vector<std::byte> random_blocks(const format::info& f, index_t rows, index_
     std::vector<std::byte> bytes(static_cast<std::size_t>(rows * f.row_bytes(width)));
     for (auto& b : bytes) b = static_cast<std::byte>(random() & 0x3f);
     return bytes;
-}
-
-struct packed_view : kernel::weight_view {
-    aligned_vector<std::byte> memory;
-
-    packed_view(const format::info& f, const std::byte* data, index_t rows, index_t width, const kernel::packed_products& with)
-        : kernel::weight_view{&f, data, rows, width} {
-        executor one(1);
-        memory = kernel::pack(*this, with, one);
-        products = &with;
-        packed = memory.data();
-    }
-    packed_view(const packed_view&) = delete;
-    packed_view& operator=(const packed_view&) = delete;
-};
-
-aligned_vector<float> product(const kernel::weight_view& w, const aligned_vector<float>& x, index_t tokens, index_t threads = 1) {
-    executor run(threads);
-    aligned_vector<float> y(static_cast<std::size_t>(tokens * w.rows));
-    kernel::matmul(w, {x.data(), tokens, w.width}, {y.data(), tokens, w.rows}, run);
-    return y;
 }
 
 template <class F>

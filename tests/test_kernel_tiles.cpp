@@ -1,9 +1,8 @@
 // Products of many tokens by tiles of bfloat16: plain code against double, the machine's own against plain code.
+#include "packed_view.hpp"
+
 #include <loupe/core/compat/catch2.hpp>
 #include <loupe/format/random.hpp>
-#include <loupe/kernel/packed.hpp>
-
-#include <random>
 
 using namespace loupe;
 
@@ -11,37 +10,11 @@ namespace {
 
 using plain = simd::int8_portable<16, true>;
 
-aligned_vector<float> random_floats(index_t n, std::uint32_t seed) {
-    std::mt19937 random(seed);
-    std::normal_distribution<float> draw;
-    aligned_vector<float> values(static_cast<std::size_t>(n));
-    for (float& v : values) v = draw(random);
-    return values;
-}
-
-struct tiled_view : kernel::weight_view {
-    aligned_vector<std::byte> blocks, memory;
-
-    tiled_view(const format::info& f, index_t rows_of, index_t width_of, const kernel::packed_products& with) {
-        format = &f, rows = rows_of, width = width_of;
-        blocks.resize(static_cast<std::size_t>(rows * row_bytes()));
-        const format::random_rows row(f, 1, 7);
-        for (index_t r = 0; r < rows; ++r) row(r, blocks.data() + r * row_bytes(), width);
-        data = blocks.data();
-        executor one(1);
-        memory = kernel::pack(*this, with, one);
-        products = &with;
-        packed = memory.data();
-    }
-    tiled_view(const tiled_view&) = delete;
-    tiled_view& operator=(const tiled_view&) = delete;
-};
-
-aligned_vector<float> product(const kernel::weight_view& w, const aligned_vector<float>& x, index_t tokens, index_t threads = 1) {
-    executor run(threads);
-    aligned_vector<float> y(static_cast<std::size_t>(tokens * w.rows));
-    kernel::matmul(w, {x.data(), tokens, w.width}, {y.data(), tokens, w.rows}, run);
-    return y;
+std::vector<std::byte> random_blocks(const format::info& f, index_t rows, index_t width) {
+    std::vector<std::byte> blocks(static_cast<std::size_t>(rows * f.row_bytes(width)));
+    const format::random_rows row(f, 1, 7);
+    for (index_t r = 0; r < rows; ++r) row(r, blocks.data() + r * f.row_bytes(width), width);
+    return blocks;
 }
 
 template <class F>
@@ -94,7 +67,9 @@ TEST_CASE("tiles: a whole product, too, gives the bits of plain code", "[tiles]"
     kernel::activation_rows in;
     in.fill({x.data(), tokens, width}, kernel::activation_form::bfloat_tiles, one);
     for_each_tiled_format([&](const format::info& f) {
-        const tiled_view a(f, rows, width, *kernel::products_for<plain, true>(f)), b(f, rows, width, *kernel::fastest_products_for(f));
+        const auto blocks = random_blocks(f, rows, width);
+        const packed_view a(f, blocks.data(), rows, width, *kernel::products_for<plain, true>(f)),
+            b(f, blocks.data(), rows, width, *kernel::fastest_products_for(f));
         REQUIRE(b.products->put_tiles != nullptr);
         aligned_vector<float> y(static_cast<std::size_t>(tokens * rows));
         kernel::detail::multiply_tiled<simd::tiles_portable>(a, in, {y.data(), tokens, rows}, 0,
@@ -110,7 +85,8 @@ TEST_CASE("tiles: a product is that of the weights, rounded, and the rounded act
     constexpr index_t rows = 53, width = 512, tokens = 37; // neither whole strips nor whole tiles
     const auto x = random_floats(tokens * width, 3);
     for_each_tiled_format([&](const format::info& f) {
-        const tiled_view w(f, rows, width, *kernel::products_for<plain, true>(f));
+        const auto blocks = random_blocks(f, rows, width);
+        const packed_view w(f, blocks.data(), rows, width, *kernel::products_for<plain, true>(f));
         REQUIRE(w.products->form_of(tokens, width) == kernel::activation_form::bfloat_tiles);
         const auto y = product(w, x, tokens);
         std::vector<float> row(static_cast<std::size_t>(width));
@@ -140,7 +116,9 @@ TEST_CASE("tiles: a token's result depends on whether there are sixteen, not on 
     constexpr index_t rows = 80, width = 320, most = 530; // more than are summed up at once
     const auto& f = format::info_of<format::q5_0>();
     const auto x = random_floats(most * width, 5);
-    const tiled_view w(f, rows, width, *kernel::products_for<plain, true>(f)), untiled(f, rows, width, *kernel::products_for<plain>(f));
+    const auto blocks = random_blocks(f, rows, width);
+    const packed_view w(f, blocks.data(), rows, width, *kernel::products_for<plain, true>(f)),
+        untiled(f, blocks.data(), rows, width, *kernel::products_for<plain>(f));
     const auto all = product(w, x, most);
     for (const index_t tokens : {16, 17, 33, 64, 513}) {
         for (const index_t threads : {1, 3}) {
@@ -157,7 +135,8 @@ TEST_CASE("tiles: slices of a packed matrix", "[tiles]") {
     constexpr index_t rows = 80, width = 64, tokens = 37;
     const auto& f = format::info_of<format::q8_0>();
     const auto x = random_floats(tokens * width, 8);
-    const tiled_view w(f, rows, width, *kernel::products_for<plain, true>(f));
+    const auto blocks = random_blocks(f, rows, width);
+    const packed_view w(f, blocks.data(), rows, width, *kernel::products_for<plain, true>(f));
     const auto all = product(w, x, tokens);
     for (const auto& [first, count] : {std::pair<index_t, index_t>{16, 48}, {32, 16}, {48, 32}}) {
         const auto part = product(w.slice(first, count), x, tokens);
@@ -168,7 +147,9 @@ TEST_CASE("tiles: slices of a packed matrix", "[tiles]") {
 
 TEST_CASE("tiles: matrices that are no multiple of a tile wide go without", "[tiles]") {
     const auto& bf16 = format::info_of<format::bf16>();
-    const tiled_view w(bf16, 20, 40, *kernel::products_for<plain, true>(bf16)), untiled(bf16, 20, 40, *kernel::products_for<plain>(bf16));
+    const auto blocks = random_blocks(bf16, 20, 40);
+    const packed_view w(bf16, blocks.data(), 20, 40, *kernel::products_for<plain, true>(bf16)),
+        untiled(bf16, blocks.data(), 20, 40, *kernel::products_for<plain>(bf16));
     const auto x = random_floats(20 * 40, 6);
     CHECK((product(w, x, 20) == product(untiled, x, 20)));
 }

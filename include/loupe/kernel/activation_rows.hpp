@@ -223,15 +223,10 @@ class activation_rows {
         row_bytes_ = bytes(form, x.width);
         const index_t stored = form == activation_form::bfloat_tiles ? (tokens_ + rows - 1) / rows * rows : tokens_;
         data_ = reinterpret_cast<std::byte*>(storage_.take((stored * row_bytes_ + line - 1) / line).data());
-        if (form == activation_form::bfloat_tiles) {
-            threads.for_ranges(tokens_, rows, [&](index_t first, index_t last) {
-                for (; first < last; first += rows) store(x.slice(first, std::min(rows, last - first)), form, data_ + first * row_bytes_);
-            });
-            return;
-        }
-        threads.for_ranges(tokens_, 2 * token_tile, [&](index_t first, index_t last) {
+        static_assert(2 * token_tile == rows);
+        threads.for_ranges(tokens_, rows, [&](index_t first, index_t last) {
             for (index_t size = 0; first < last; first += size) {
-                size = tile_of(first).second;
+                size = form == activation_form::bfloat_tiles ? std::min(rows, last - first) : tile_of(first).second;
                 store(x.slice(first, size), form, data_ + first * row_bytes_);
             }
         });
