@@ -117,7 +117,8 @@ double arithmetic_of(const kernel::packed_products* products, index_t tokens, in
     case bfloats:
         return roofs.bf16;
     case bfloat_tiles:
-        return roofs.tiles;
+    case split_tiles:
+        return roofs.tiles / simd::products_of_parts(products->tile_parts);
     default:
         return roofs.int8;
     }

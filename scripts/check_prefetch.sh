@@ -12,13 +12,13 @@ const loupe::kernel::packed_products* find(const loupe::format::info& f) { retur
 END
 
 for compiler in g++ clang++; do
-    for machine in "-march=x86-64-v4 -mavx512vnni -mavx512bf16 -mamx-tile -mamx-bf16" "-march=x86-64-v4 -mavx512vnni" "-march=x86-64-v3"; do
+    for machine in "-march=x86-64-v4 -mavx512vnni -mavx512bf16 -mgfni -mamx-tile -mamx-bf16" "-march=x86-64-v4 -mavx512vnni" "-march=x86-64-v3"; do
         # shellcheck disable=SC2086
         "$compiler" -std=c++20 -O2 $machine -Iinclude -c "$work/products.cpp" -o "$work/products.o"
         objdump -dC --no-show-raw-insn "$work/products.o" | LC_ALL=C awk -v who="$compiler $machine" '
-            /^[0-9a-f]+ <.*>:$/ { # multiply<1>, or the table entry that clang++ inlines it into
+            /^[0-9a-f]+ <.*>:$/ { # multiply<1, streams>, or the table entry that clang++ inlines it into
                 format = ""
-                if (/multiply<1>\(|make_products<.*lambda/ && match($0, /format::[a-z0-9_]+/)) format = substr($0, RSTART + 8, RLENGTH - 8)
+                if (/multiply<1, [0-9]+>\(|make_products<.*lambda/ && match($0, /format::[a-z0-9_]+/)) format = substr($0, RSTART + 8, RLENGTH - 8)
                 if (format != "") found[format] += 0
             }
             format != "" && /prefetch/ { ++found[format] }

@@ -46,8 +46,11 @@ enum class activation_form {
     unsigned_bytes, ///< quantized_chunk, 128 added to q
     bfloats,        ///< two columns' bfloat16 side by side
     bfloat_tiles,   ///< bfloat16 in tiles of 16 tokens × 32 columns, see simd::tiles; rows of zeros fill up the last 16 tokens
+    split_tiles,    ///< the same with three tiles for one, of the three bfloat16 whose sum is a value
     floats          ///< as they are
 };
+
+constexpr bool is_tiled(activation_form f) { return f == activation_form::bfloat_tiles || f == activation_form::split_tiles; }
 
 /// How many tokens a product takes at once.
 inline constexpr index_t token_tiles[] = {8, 4, 2, 1};
@@ -168,6 +171,15 @@ class activation_rows {
         }
     }
 
+    template <int Parts>
+    static void store_tiles(matrix_view<const float> x, std::byte* out) {
+        for (index_t k = 0; k < x.width; k += simd::tile_columns, out += Parts * simd::tile_bytes) {
+            for (index_t t = 0; t < x.rows; ++t) simd::to_bfloats<Parts>(x[t].data() + k, out + t * 64);
+            for (int part = 0; part < Parts; ++part)
+                std::memset(out + part * simd::tile_bytes + x.rows * 64, 0, static_cast<std::size_t>(simd::tile_bytes - x.rows * 64));
+        }
+    }
+
     /// A tile of tokens, at `out`.
     static void store(matrix_view<const float> x, activation_form form, std::byte* out) {
         switch (form) {
@@ -190,12 +202,10 @@ class activation_rows {
             }
             break;
         case activation_form::bfloat_tiles:
-            for (index_t t = 0; t < simd::tile_rows; ++t) {
-                for (index_t k = 0; k < x.width; k += simd::tile_columns) {
-                    std::byte* const to = out + k / simd::tile_columns * simd::tile_bytes + t * 64;
-                    t < x.rows ? simd::to_bfloats(x[t].data() + k, to) : static_cast<void>(std::memset(to, 0, 64));
-                }
-            }
+            store_tiles<1>(x, out);
+            break;
+        case activation_form::split_tiles:
+            store_tiles<3>(x, out);
             break;
         }
     }
@@ -208,6 +218,8 @@ class activation_rows {
         case activation_form::bfloats:
         case activation_form::bfloat_tiles:
             return 2 * even;
+        case activation_form::split_tiles:
+            return 6 * even;
         case activation_form::floats:
             return 4 * even;
         default:
@@ -221,12 +233,12 @@ class activation_rows {
         constexpr index_t rows = simd::tile_rows;
         tokens_ = x.rows;
         row_bytes_ = bytes(form, x.width);
-        const index_t stored = form == activation_form::bfloat_tiles ? (tokens_ + rows - 1) / rows * rows : tokens_;
+        const index_t stored = is_tiled(form) ? (tokens_ + rows - 1) / rows * rows : tokens_;
         data_ = reinterpret_cast<std::byte*>(storage_.take((stored * row_bytes_ + line - 1) / line).data());
         static_assert(2 * token_tile == rows);
         threads.for_ranges(tokens_, rows, [&](index_t first, index_t last) {
             for (index_t size = 0; first < last; first += size) {
-                size = form == activation_form::bfloat_tiles ? std::min(rows, last - first) : tile_of(first).second;
+                size = is_tiled(form) ? std::min(rows, last - first) : tile_of(first).second;
                 store(x.slice(first, size), form, data_ + first * row_bytes_);
             }
         });

@@ -16,26 +16,36 @@
 
 namespace loupe::kernel {
 
+/// Strips of a packed matrix that are read side by side, `apart` bytes from each to the next.
+struct strip_streams {
+    const std::byte* first;
+    index_t count, apart;
+};
+
 /// Products with the matrices of one format, laid out for them in strips of `rows` rows; see kernel/packed.hpp.
 struct packed_products {
     index_t rows;
     activation_form x_form; ///< what x becomes, see activation_rows; form_of() where there are tiles
     index_t (*strip_bytes)(index_t width);
     void (*pack)(const std::byte* blocks, index_t row_bytes, index_t count, index_t width, std::byte* strip);
-    /// y[t · stride + r] for the tokens of a tile and all rows of a strip.
+    /// y[t · stride + r] for the tokens of a tile, two and more, and all rows of a strip.
     void (*multiply)(const std::byte* strip, const std::byte* x, index_t tokens, index_t width, float* y, index_t stride);
+    /// y[i · y_apart + r] for one token and all rows of up to `streams` strips.
+    void (*multiply_one)(const strip_streams& strips, const std::byte* x, index_t width, float* y, index_t y_apart);
+    index_t streams;
     /// The same for whole tiles, by a form of the strip that is written once for many of them; null: there is none.
     index_t (*expanded_bytes)(index_t width) = nullptr;
     void (*expand)(const std::byte* strip, index_t width, std::byte* to) = nullptr;
     void (*multiply_expanded)(const std::byte* strip, const std::byte* x, index_t width, float* y, index_t stride) = nullptr;
-    /// Columns [0, width) of a strip as tiles of bfloat16 (simd::tiles), those of the next 32 columns 2 KB on, for products of many tokens
-    /// by tiles; null: there are none.
+    /// Columns [0, width) of a strip as tiles of bfloat16 (simd::tiles) for products of many tokens, with 2 KB between a part of a weight
+    /// and the next, and between the last and the next 32 columns; null: there are none.
     void (*put_tiles)(const std::byte* strip, index_t width, std::byte* to) = nullptr;
+    int tile_parts = 1; ///< bfloat16 whose sum is a weight: one, into which it is rounded, or as many as hold all its bits
 
     /// What x becomes for a product of as many tokens.
     activation_form form_of(index_t tokens, index_t width) const {
         const bool tiled = put_tiles != nullptr && tokens >= simd::tile_rows && width % simd::tile_columns == 0;
-        return tiled ? activation_form::bfloat_tiles : x_form;
+        return !tiled ? x_form : simd::x_parts_for(tile_parts) == 1 ? activation_form::bfloat_tiles : activation_form::split_tiles;
     }
 };
 
@@ -105,12 +115,30 @@ inline void tile_rest(index_t tokens, std::integer_sequence<int, Ms...>, matrix_
     (void)((tokens == Ms + 1 && (tile_row<Ms + 1>(x, t, w, rows, stride, y, y_stride), true)) || ...);
 }
 
+/// Whole strips [first, last) of a packed matrix against one token: each stream takes as many as the others, and of those that are left
+/// each is one.
+inline void multiply_streams(const weight_view& w, const std::byte* x, float* y, index_t first, index_t last) {
+    const packed_products& with = *w.products;
+    const index_t bytes = with.strip_bytes(w.width);
+    while (first < last) {
+        const index_t count = std::min(with.streams, last - first), each = (last - first) / count;
+        for (index_t s = first; s < first + each; ++s)
+            with.multiply_one({w.packed + s * bytes, count, each * bytes}, x, w.width, y + s * with.rows, each * with.rows);
+        first += count * each;
+    }
+}
+
 /// Strips [first, last) of a packed matrix against all tokens.
 inline void multiply_packed(const weight_view& w, const activation_rows& x, matrix_view<float> y, index_t first, index_t last) {
     thread_local scratch<float> margin;
     thread_local scratch<std::byte> memory;
     const packed_products& with = *w.products;
     const index_t bytes = with.strip_bytes(w.width);
+    if (y.rows == 1) {
+        const index_t whole = std::min(last, w.rows / with.rows);
+        multiply_streams(w, x.tile(0), y.data, first, whole);
+        first = std::max(first, whole);
+    }
     const bool expands = with.expand != nullptr && y.rows >= 2 * token_tile; // for one tile it does not pay
     std::byte* const expanded = expands ? memory.take(with.expanded_bytes(w.width)).data() : nullptr;
     for (index_t s = first; s < last; ++s) {
@@ -124,6 +152,8 @@ inline void multiply_packed(const weight_view& w, const activation_rows& x, matr
             const index_t stride = whole ? y.stride : with.rows;
             if (expands && tokens == token_tile)
                 with.multiply_expanded(expanded, x.tile(t), w.width, out, stride);
+            else if (tokens == 1)
+                with.multiply_one({strip, 1, 0}, x.tile(t), w.width, out, 0);
             else
                 with.multiply(strip, x.tile(t), tokens, w.width, out, stride);
             for (index_t i = 0; i < tokens && !whole; ++i) std::copy_n(out + i * stride, count, y.data + (t + i) * y.stride + row);
@@ -132,17 +162,18 @@ inline void multiply_packed(const weight_view& w, const activation_rows& x, matr
     }
 }
 
-/// Strips [first, last) of a packed matrix against all tokens, by tiles. 256 columns of two tiles of weights stay in the first-level cache
-/// while all tokens pass over them, and 256 columns of 512 tokens in the second, with the sums of 512 tokens.
-template <class Tiles>
+/// Strips [first, last) of a packed matrix against all tokens, by tiles, with weights of as many parts. 256 columns of two tiles of weights
+/// (128 where they have parts) stay in the first-level cache while all tokens pass over them, and so many columns of 512 tokens in the
+/// second, with the sums of 512 tokens.
+template <class Tiles, int Parts>
 inline void multiply_tiled(const weight_view& w, const activation_rows& x, matrix_view<float> y, index_t first, index_t last) {
     thread_local scratch<std::byte> memory_of_tiles;
     thread_local scratch<float> memory_of_sums;
-    constexpr index_t columns = 256, most = 512, rows = simd::tile_rows, pair = 2 * rows;
+    constexpr index_t columns = Parts == 1 ? 256 : 128, most = 512, rows = simd::tile_rows, pair = 2 * rows;
     const packed_products& with = *w.products;
     const index_t strips = pair / with.rows, bytes = with.strip_bytes(w.width); // strips: to a pair of tiles
     const index_t begin = first * with.rows, end = std::min(w.rows, last * with.rows), pairs = (end - begin + pair - 1) / pair;
-    std::byte* const tiles = memory_of_tiles.take(columns / simd::tile_columns * 2 * simd::tile_bytes).data();
+    std::byte* const tiles = memory_of_tiles.take(columns / simd::tile_columns * 2 * Parts * simd::tile_bytes).data();
     const typename Tiles::session session{};
     for (index_t t = 0; t < y.rows; t += most) {
         const index_t tokens = std::min(most, y.rows - t), blocks = (tokens + rows - 1) / rows;
@@ -154,8 +185,9 @@ inline void multiply_tiled(const weight_view& w, const activation_rows& x, matri
                 for (index_t i = 0; i < count; ++i)
                     with.put_tiles(w.packed + (strip + i) * bytes + with.strip_bytes(k), width, tiles + i * simd::tile_bytes);
                 const auto multiply = [&]<int M, int N>(index_t block) {
-                    Tiles::template multiply<M, N>(x.tile(t + block * rows) + k / simd::tile_columns * simd::tile_bytes,
-                                                   rows * x.row_bytes(), tiles, steps, sums[(p * blocks + block) * rows].data(), k > 0);
+                    const index_t column = k / simd::tile_columns * simd::x_parts_for(Parts) * simd::tile_bytes;
+                    Tiles::template multiply<M, N, Parts>(x.tile(t + block * rows) + column, rows * x.row_bytes(), tiles, steps,
+                                                          sums[(p * blocks + block) * rows].data(), k > 0);
                 };
                 const bool one = count * with.rows <= rows;
                 for (index_t b = 0; b < blocks; b += 2) {
@@ -173,6 +205,14 @@ inline void multiply_tiled(const weight_view& w, const activation_rows& x, matri
             }
         }
     }
+}
+
+/// The same with the parts that the format's weights have.
+template <class Tiles>
+inline void multiply_tiled(const weight_view& w, const activation_rows& x, matrix_view<float> y, index_t first, index_t last) {
+    const int parts = w.products->tile_parts;
+    const auto multiply = parts == 1 ? multiply_tiled<Tiles, 1> : parts == 2 ? multiply_tiled<Tiles, 2> : multiply_tiled<Tiles, 3>;
+    multiply(w, x, y, first, last);
 }
 
 /// Rows [first, first + rows) decoded to float, a panel that stays in the second-level cache while all tokens pass over it.
@@ -223,20 +263,14 @@ inline void matmul(std::span<const product> products, executor& threads) {
     if (storage.size() < products.size()) storage.resize(products.size());
     source.clear();
     parts.clear();
+    index_t left = 0; // bytes of packed matrices
     for (std::size_t i = 0; i < products.size(); ++i) {
         const weight_view& w = products[i].w;
         const matrix_view<const float> x = products[i].x;
-        index_t count = w.rows, least = 0, most = 0, together = 1;
         std::size_t from = i;
         if (w.packed != nullptr) {
-            const index_t bytes = w.products->strip_bytes(w.width);
-            count = (w.rows + w.products->rows - 1) / w.products->rows;
+            left += packed_bytes(w, *w.products);
             const activation_form form = w.products->form_of(x.rows, x.width);
-            if (form == activation_form::bfloat_tiles) {
-                together = 2 * simd::tile_rows / w.products->rows, least = 2 * together, most = 8 * together;
-            } else {
-                least = std::max<index_t>(1, 16384 / bytes), most = std::max<index_t>(1, 1048576 / bytes);
-            }
             for (std::size_t j = 0; j < i && from == i; ++j) {
                 const product& other = products[j];
                 if (other.w.packed != nullptr && other.x.data == x.data && other.x.rows == x.rows && other.x.width == x.width &&
@@ -245,15 +279,31 @@ inline void matmul(std::span<const product> products, executor& threads) {
                 }
             }
             if (from == i) storage[i].fill(x, form, threads);
-        } else {
-            least = most = std::clamp<index_t>(32768 / std::max<index_t>(1, w.width) / tile_w * tile_w, 2 * tile_w, 64); // whole tiles
         }
         source.push_back(from);
-        for (index_t first = 0, end = 0; first < count; first = end) { // ever smaller ones, so that all threads are done at the same time
-            const index_t share = (count - first) / (4 * threads.size());
-            const index_t part = threads.size() == 1 ? most : std::clamp(share, least, most);
-            end = std::min(count, first + (part + together - 1) / together * together);
+    }
+    // A part for each thread at a time, of seven eighths of what is left: few parts, since a stream of weights begins anew with each, and
+    // small ones at last, so that all threads are done at the same time (factoring: Hummel, Schonberg and Flynn 1992).
+    index_t part = left;
+    for (std::size_t i = 0; i < products.size(); ++i) {
+        const weight_view& w = products[i].w;
+        index_t count = w.rows, bytes = w.row_bytes(), least = 0, most = 0, together = 1;
+        if (w.packed == nullptr) {
+            least = most = std::clamp<index_t>(32768 / std::max<index_t>(1, w.width) / tile_w * tile_w, 2 * tile_w, 64); // whole tiles
+        } else {
+            bytes = w.products->strip_bytes(w.width);
+            count = packed_bytes(w, *w.products) / bytes;
+            if (is_tiled(w.products->form_of(products[i].x.rows, w.width)))
+                together = 2 * simd::tile_rows / w.products->rows, least = 2 * together, most = 8 * together;
+            else
+                least = std::max<index_t>(1, 16384 / bytes), most = std::max<index_t>(1, (index_t{4} << 20) / bytes);
+        }
+        for (index_t first = 0, end = 0; first < count; first = end) {
+            if (threads.size() > 1 && std::ssize(parts) % threads.size() == 0) part = left * 7 / (8 * threads.size());
+            const index_t size = std::clamp(part / bytes, least, most);
+            end = std::min(count, first + (size + together - 1) / together * together);
             parts.push_back({i, first, end});
+            if (w.packed != nullptr) left -= (end - first) * bytes;
         }
     }
     // what belongs to this thread, whichever thread works on it
@@ -264,7 +314,7 @@ inline void matmul(std::span<const product> products, executor& threads) {
                                const product& p = products[part.product];
                                if (p.w.packed == nullptr) {
                                    detail::multiply_decoded(p.w, p.x, p.y, part.first, part.last - part.first);
-                               } else if (p.w.products->form_of(p.x.rows, p.x.width) == activation_form::bfloat_tiles) {
+                               } else if (is_tiled(p.w.products->form_of(p.x.rows, p.x.width))) {
                                    const auto multiply = simd::tiles_available() ? detail::multiply_tiled<simd::tiles>
                                                                                  : detail::multiply_tiled<simd::tiles_portable>;
                                    multiply(p.w, xs[from[part.product]], p.y, part.first, part.last);

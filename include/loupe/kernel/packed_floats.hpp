@@ -91,7 +91,7 @@ struct float_packing {
         }
         constexpr index_t values = unit::x_form == activation_form::floats ? unit::columns : 1; // of x to a unit
         for (index_t u = 0; u < units(width); ++u, strip += registers * unit_bytes, x += values * size) {
-            simd::prefetch_ahead<simd::ahead_near, Tokens == 1 ? simd::ahead_far : 0>(strip, registers * unit_bytes);
+            simd::prefetch_ahead<simd::ahead_near, 0>(strip, registers * unit_bytes);
 #pragma GCC unroll 2
             for (int i = 0; i < registers; ++i) {
                 const unit w = unit::read(strip + i * unit_bytes);
@@ -107,6 +107,32 @@ struct float_packing {
         }
     }
 
+    /// y[i · y_apart + r] = row r of strip i · one token.
+    template <class X>
+    static void multiply_one(const strip_streams& strips, const X* x, index_t width, float* y, index_t y_apart) {
+        const int count = Isa::streams == 1 ? 1 : static_cast<int>(strips.count);
+        typename Isa::floats sum[Isa::streams][registers];
+        for (auto& of_strip : sum) {
+            for (auto& s : of_strip) s = Isa::zero();
+        }
+        constexpr index_t values = unit::x_form == activation_form::floats ? unit::columns : 1; // of x to a unit
+        const std::byte* at = strips.first;
+        for (index_t u = 0; u < units(width); ++u, at += registers * unit_bytes, x += values) {
+#pragma GCC unroll 1
+            for (int i = 0; i < count; ++i) {
+                const std::byte* const from = at + i * strips.apart;
+                simd::prefetch_ahead<>(from, registers * unit_bytes);
+#pragma GCC unroll 2
+                for (int r = 0; r < registers; ++r) sum[i][r] = unit::read(from + r * unit_bytes).add_to(sum[i][r], x, 1);
+            }
+        }
+#pragma GCC unroll 1
+        for (int i = 0; i < count; ++i) {
+#pragma GCC unroll 2
+            for (int r = 0; r < registers; ++r) Isa::store(y + i * y_apart + r * Isa::rows, sum[i][r]);
+        }
+    }
+
     /// multiply for the tokens of a whole tile of `size`, as many at a time as the registers hold sums for.
     template <class X>
     static void multiply_tile(const std::byte* strip, const X* x, index_t size, index_t width, float* y, index_t stride) {
@@ -115,21 +141,37 @@ struct float_packing {
             for (index_t t = 0; t < size; t += most) multiply<most>(strip, x + t, size, width, y + t * stride, stride);
         } else if (size == 4) {
             multiply<4>(strip, x, size, width, y, stride);
-        } else if (size == 2) {
-            multiply<2>(strip, x, size, width, y, stride);
         } else {
-            multiply<1>(strip, x, size, width, y, stride);
+            multiply<2>(strip, x, size, width, y, stride);
         }
     }
 
-    /// Columns [0, width), a multiple of 32, of a strip of bfloat16 as tiles of 32 columns × 16 rows: those of the same columns side by
-    /// side.
+    /// bfloat16 that hold all bits of a weight.
+    static constexpr int tile_parts = std::same_as<F, format::bf16> ? 1 : std::same_as<F, format::f16> ? 2 : 3;
+
+    /// Columns [0, width), a multiple of 32, of a strip as tiles of 32 columns × 16 rows, see packed_products.
     static void put_tiles(const std::byte* strip, index_t width, std::byte* to) {
-        static_assert(Isa::rows == simd::tile_rows && unit::columns == 2);
-        for (index_t u = 0; u < units(width); ++u, strip += registers * unit_bytes) {
+        static_assert(Isa::rows == simd::tile_rows);
+        constexpr index_t step = registers * unit_bytes, pair = 2 / unit::columns * step;
+        for (index_t k = 0; k < width; k += 2, strip += pair) {
+            simd::prefetch_ahead<>(strip, pair);
             for (index_t i = 0; i < registers; ++i) {
-                std::memcpy(to + (u / 16 * registers + i) * simd::tile_bytes + u % 16 * unit_bytes, strip + i * unit_bytes, unit_bytes);
+                const std::byte* const from = strip + i * unit_bytes;
+                std::byte* const at = to + (k / 32 * tile_parts * registers + i) * simd::tile_bytes + k / 2 % 16 * 64;
+                if constexpr (tile_parts == 1)
+                    std::memcpy(at, from, 64);
+                else
+                    put_parts(unit::read(from).w, unit::read(from + step).w, at);
             }
+        }
+    }
+    /// Two columns of 16 rows.
+    static void put_parts(typename Isa::floats first, typename Isa::floats second, std::byte* to) {
+        for (int part = 0; part < tile_parts; ++part, to += registers * simd::tile_bytes) {
+            const auto both = Isa::bfloats(first, second);
+            Isa::store(to, both);
+            first = Isa::fma(Isa::first_bfloat(both), Isa::all(-1.0F), first); // exact: what is left
+            second = Isa::fma(Isa::second_bfloat(both), Isa::all(-1.0F), second);
         }
     }
 
@@ -155,9 +197,11 @@ constexpr packed_products make_float_products() {
         .x_form = form::unit::x_form,
         .strip_bytes = &form::strip_bytes,
         .pack = &form::pack,
-        .multiply = [](const std::byte* strip, const std::byte* x, index_t tokens, index_t width, float* y, index_t stride) {
-            form::multiply_tile(strip, reinterpret_cast<const value*>(x), tokens, width, y, stride);
-        }};
+        .multiply = [](const std::byte* strip, const std::byte* x, index_t tokens, index_t width, float* y,
+                       index_t stride) { form::multiply_tile(strip, reinterpret_cast<const value*>(x), tokens, width, y, stride); },
+        .multiply_one = [](const strip_streams& strips, const std::byte* x, index_t width, float* y,
+                           index_t y_apart) { form::multiply_one(strips, reinterpret_cast<const value*>(x), width, y, y_apart); },
+        .streams = Isa::streams};
     if constexpr (requires(const typename form::unit& u, float* to) { u.write(to, form::rows); }) {
         out.expanded_bytes = [](index_t width) { return expanded::strip_bytes(form::units(width) * form::unit::columns); };
         out.expand = &form::expand;
@@ -166,7 +210,7 @@ constexpr packed_products make_float_products() {
                                     stride);
         };
     }
-    if constexpr (Tiled && std::same_as<F, format::bf16>) out.put_tiles = &form::put_tiles;
+    if constexpr (Tiled) out.put_tiles = &form::put_tiles, out.tile_parts = form::tile_parts;
     return out;
 }
 

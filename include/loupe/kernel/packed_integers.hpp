@@ -224,72 +224,96 @@ struct packing {
     using chunk = chunk_with<added>;
     using expanded_chunk = chunk_with<added == 0 ? 0 : 128>;
 
-    /// y[t · stride + r] = row r of the strip · token t for tokens [0, Tokens) of a tile of `size`; writes `rows` values for each.
-    template <int Tokens>
-    static void multiply(const std::byte* strip, const quantized_chunk* x, index_t size, index_t width, float* y, index_t stride) {
-        typename Isa::floats sum[Tokens];
-        for (auto& s : sum) s = Isa::zero();
+    /// y[i · y_apart + t · stride + r] = row r of strip i · token t, for tokens [0, Tokens) of a tile of `size` and up to Streams strips;
+    /// writes `rows` values for each.
+    template <int Tokens, int Streams = 1>
+    static void multiply(const strip_streams& strips, const quantized_chunk* x, index_t size, index_t width, float* y, index_t stride,
+                         index_t y_apart = 0) {
+        const int count = count_of<Streams>(strips);
+        floats sum[Streams][Tokens];
+        for (auto& of_strip : sum) {
+            for (auto& s : of_strip) s = Isa::zero();
+        }
         const quantized_chunk* const row = x;
         x += size;
-        for_chunks(
-            strip,
-            width, [&](const std::byte* from, const std::byte* scales, const floats& d, const floats& dmin) __attribute__((always_inline)) {
-                chunk w;
-                read(from, scales, d, dmin, w);
+        for_chunks<Streams>(
+            strips, width,
+            [&](int i, index_t c, const std::byte* from, const std::byte* scales, const floats& d, const floats& dmin)
+                __attribute__((always_inline)) {
+                    chunk w;
+                    read(from, scales, d, dmin, w);
 #pragma GCC unroll 8
-                for (int t = 0; t < Tokens; ++t) sum[t] = w.add_to(sum[t], x[t]);
-                x += size;
-            });
+                    for (int t = 0; t < Tokens; ++t) sum[i][t] = w.add_to(sum[i][t], x[c * size + t]);
+                });
+#pragma GCC unroll 1
+        for (int i = 0; i < count; ++i) {
 #pragma GCC unroll 8
-        for (int t = 0; t < Tokens; ++t) Isa::store(y + t * stride, Isa::times(sum[t], Isa::all(row[t].scale[0])));
+            for (int t = 0; t < Tokens; ++t) Isa::store(y + i * y_apart + t * stride, Isa::times(sum[i][t], Isa::all(row[t].scale[0])));
+        }
     }
 
     /// A strip as width / 32 chunks.
     static void expand(const std::byte* strip, index_t width, expanded_chunk* to) {
-        for_chunks(
-            strip,
-            width, [&](const std::byte* from, const std::byte* scales, const floats& d, const floats& dmin) __attribute__((always_inline)) {
-                read(from, scales, d, dmin, *to++);
-            });
+        for_chunks<1>(
+            {strip, 1, 0}, width,
+            [&](int, index_t c, const std::byte* from, const std::byte* scales, const floats& d, const floats& dmin)
+                __attribute__((always_inline)) { read(from, scales, d, dmin, to[c]); });
     }
 
     /// Columns [0, width) of a strip as tiles of 32, every second one of memory.
     static void put_tiles(const std::byte* strip, index_t width, std::byte* to) {
-        for_chunks(
-            strip,
-            width, [&](const std::byte* from, const std::byte* scales, const floats& d, const floats& dmin) __attribute__((always_inline)) {
-                expanded_chunk w;
-                read(from, scales, d, dmin, w);
-                w.put_tile(to);
-                to += 2 * simd::tile_bytes;
-            });
+        for_chunks<1>(
+            {strip, 1, 0}, width,
+            [&](int, index_t c, const std::byte* from, const std::byte* scales, const floats& d, const floats& dmin)
+                __attribute__((always_inline)) {
+                    expanded_chunk w;
+                    read(from, scales, d, dmin, w);
+                    w.put_tile(to + c * 2 * simd::tile_bytes);
+                });
     }
 
   private:
     using floats = typename Isa::floats;
 
-    /// f(the chunk's codes, its scales, its block's scales) for all chunks.
-    template <class Body>
-    __attribute__((always_inline)) static void for_chunks(const std::byte* strip, index_t width, Body&& f) {
+    /// How many strips there are: as the compiler knows, one if there are no more.
+    template <int Streams>
+    static int count_of(const strip_streams& strips) {
+        return Streams == 1 ? 1 : static_cast<int>(strips.count);
+    }
+
+    /// f(i, the chunk's number, its codes, its scales, its block's scales) for all chunks of strips i.
+    template <int Streams, class Body>
+    __attribute__((always_inline)) static void for_chunks(const strip_streams& strips, index_t width, Body&& f) {
+        const int count = count_of<Streams>(strips);
+        const std::byte* at = strips.first;
+        index_t chunk = 0;
         for (index_t s = 0; s < width / span; ++s) {
-            floats d = Isa::zero(), dmin = Isa::zero();
-            simd::prefetch_ahead<ahead_near>(strip, header_bytes);
-            if constexpr (is_super) {
-                d = Isa::load_half(strip);
-                strip += 2 * rows;
-                if constexpr (form::has_minimum) {
-                    dmin = Isa::load_half(strip);
-                    strip += 2 * rows;
+            floats d[Streams], dmin[Streams];
+            alignas(64) std::byte numbers[Streams][scales_are_sixes ? 4 * plane : 1];
+#pragma GCC unroll 1
+            for (int i = 0; i < count; ++i) {
+                const std::byte* header = at + i * strips.apart;
+                d[i] = dmin[i] = Isa::zero();
+                simd::prefetch_ahead<ahead_near>(header, header_bytes);
+                if constexpr (is_super) {
+                    d[i] = Isa::load_half(header);
+                    header += 2 * rows;
+                    if constexpr (form::has_minimum) {
+                        dmin[i] = Isa::times(Isa::load_half(header), Isa::all(-1.0F)); // minima are subtracted
+                        header += 2 * rows;
+                    }
                 }
+                if constexpr (scales_are_sixes) get_sixes(header, numbers[i]);
             }
-            alignas(64) std::byte numbers[scales_are_sixes ? 4 * plane : 1];
-            if constexpr (scales_are_sixes) {
-                get_sixes(strip, numbers);
-                strip += 3 * plane;
-            }
-            for (index_t c = 0; c < span / 32; ++c, strip += chunk_bytes) {
-                simd::prefetch_ahead<ahead_near>(strip, chunk_bytes);
-                f(strip, scales_are_sixes ? numbers + c * chunk_groups * scale_bytes : strip + form::bits * plane, d, dmin);
+            at += header_bytes;
+            for (index_t c = 0; c < span / 32; ++c, ++chunk, at += chunk_bytes) {
+#pragma GCC unroll 1
+                for (int i = 0; i < count; ++i) {
+                    const std::byte* const from = at + i * strips.apart;
+                    simd::prefetch_ahead<ahead_near>(from, chunk_bytes);
+                    f(i, chunk, from, scales_are_sixes ? numbers[i] + c * chunk_groups * scale_bytes : from + form::bits * plane, d[i],
+                      dmin[i]);
+                }
             }
         }
     }
@@ -358,10 +382,9 @@ struct packing {
         if constexpr (form::scales == kind::super_nibbles) return Isa::times(d, Isa::template load_field<0, 4>(from));
     }
     static typename Isa::floats load_minimum(const std::byte* from, const typename Isa::floats& dmin) {
-        const auto minus = Isa::times(dmin, Isa::all(-1.0F));
         if constexpr (form::scales == kind::half) return Isa::load_half(from);
-        if constexpr (form::scales == kind::super_6) return Isa::times(minus, Isa::template load_field<0, 8>(from));
-        if constexpr (form::scales == kind::super_nibbles) return Isa::times(minus, Isa::template load_field<4, 4>(from));
+        if constexpr (form::scales == kind::super_6) return Isa::times(dmin, Isa::template load_field<0, 8>(from));
+        if constexpr (form::scales == kind::super_nibbles) return Isa::times(dmin, Isa::template load_field<4, 4>(from));
     }
 
     /// Number n of row r is byte (n mod 4) · rows + r of register n / 4; the fourth register's bits lie above the other three's, two by
@@ -449,14 +472,15 @@ constexpr packed_products make_products() {
         .multiply =
             [](const std::byte* strip, const std::byte* x, index_t tokens, index_t width, float* y, index_t stride) {
                 const auto* q = activations_of(x);
-                if (tokens >= 4) {
-                    for (index_t t = 0; t < tokens; t += 4) form::template multiply<4>(strip, q + t, tokens, width, y + t * stride, stride);
-                } else if (tokens == 2) {
-                    form::template multiply<2>(strip, q, tokens, width, y, stride);
-                } else {
-                    form::template multiply<1>(strip, q, tokens, width, y, stride);
-                }
+                const strip_streams one{strip, 1, 0};
+                if (tokens == 2) return form::template multiply<2>(one, q, tokens, width, y, stride);
+                for (index_t t = 0; t < tokens; t += 4) form::template multiply<4>(one, q + t, tokens, width, y + t * stride, stride);
             },
+        .multiply_one =
+            [](const strip_streams& strips, const std::byte* x, index_t width, float* y, index_t y_apart) {
+                form::template multiply<1, Isa::streams>(strips, activations_of(x), 1, width, y, 0, y_apart);
+            },
+        .streams = Isa::streams,
         .expanded_bytes = [](index_t width) { return width / 32 * static_cast<index_t>(sizeof(chunk)); },
         .expand = [](const std::byte* strip, index_t width, std::byte* to) { form::expand(strip, width, reinterpret_cast<chunk*>(to)); },
         .multiply_expanded =

@@ -6,6 +6,7 @@
 // vpdpbusd read and spread four activations by itself; elsewhere the activations are, with 128 added to them.
 #pragma once
 
+#include <loupe/core/compat/tiles.hpp>
 #include <loupe/core/half.hpp>
 #include <loupe/core/types.hpp>
 
@@ -41,6 +42,7 @@ template <int Rows, bool SignedActivations = false>
 struct int8_portable {
     static constexpr int rows = Rows;
     static constexpr bool signed_activations = SignedActivations;
+    static constexpr int streams = 3; ///< strips that a product of one token reads side by side
     struct bytes {
         std::array<std::uint8_t, 4 * Rows> at;
     };
@@ -224,6 +226,7 @@ struct int8_portable {
 struct int8_avx2 {
     static constexpr int rows = 8;
     static constexpr bool signed_activations = false;
+    static constexpr int streams = 1;
     using bytes = __m256i;
     using ints = __m256i;
     using floats = __m256;
@@ -336,6 +339,7 @@ struct int8_avx2 {
 struct int8_vnni {
     static constexpr int rows = 16;
     static constexpr bool signed_activations = true;
+    static constexpr int streams = has_tiles ? 8 : 1; // see prefetch.hpp
     using bytes = __m512i;
     using ints = __m512i;
     using floats = __m512;
@@ -344,6 +348,14 @@ struct int8_vnni {
     static void store(std::byte* to, bytes v) { _mm512_storeu_si512(to, v); }
     template <int Shift, int Bits>
     static bytes field(bytes v) {
+#if defined(__GFNI__) // one instruction for two: each bit of a byte is one of the bits of its source, if any
+        constexpr std::uint64_t matrix = [] {
+            std::uint64_t rows_from_last = 0;
+            for (int i = 0; i < Bits; ++i) rows_from_last |= std::uint64_t{1} << (8 * (7 - i) + i + Shift);
+            return rows_from_last;
+        }();
+        if constexpr (Shift > 0) return _mm512_gf2p8affine_epi64_epi8(v, _mm512_set1_epi64(static_cast<long long>(matrix)), 0);
+#endif
         return _mm512_and_si512(_mm512_srli_epi16(v, Shift), _mm512_set1_epi8((1 << Bits) - 1));
     }
     template <int From, int To, int Bits>
@@ -405,6 +417,8 @@ struct int8_vnni {
     static floats load_field(const std::byte* from) {
         const __m512i wide = _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));
         const __m512i moved = _mm512_srli_epi32(wide, Shift);
+        if constexpr (Bits == 4) // looked up by the lowest four bits
+            return _mm512_permutexvar_ps(moved, _mm512_setr_ps(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15));
         return _mm512_cvtepi32_ps(Shift + Bits == 8 ? moved : _mm512_and_si512(moved, _mm512_set1_epi32((1 << Bits) - 1)));
     }
     static floats load_signed(const std::byte* from) {
