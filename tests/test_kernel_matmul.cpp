@@ -154,6 +154,14 @@ TEST_CASE("matmul: rows with a stride are read and written where they lie", "[ke
     }
 }
 
+TEST_CASE("matmul: rows of no columns give zeros", "[kernel]") {
+    executor threads(2);
+    const kernel::weight_view w{&format::info_of<format::f32>(), nullptr, 40, 0};
+    std::vector<float> y(2 * 40, 1.0F);
+    kernel::matmul(w, {static_cast<const float*>(nullptr), 2, 0}, {y.data(), 2, 40}, threads);
+    CHECK(y == std::vector<float>(y.size(), 0.0F));
+}
+
 TEST_CASE("matmul: a value that is not finite stays in its row", "[kernel]") {
     std::mt19937 random(5);
     executor threads(1);

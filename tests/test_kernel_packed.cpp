@@ -112,13 +112,16 @@ TEST_CASE("packed: floats of an odd width", "[packed]") {
 }
 
 TEST_CASE("packed: all sets of instructions give the same bits", "[packed]") {
-    constexpr index_t rows = 21, width = 256, tokens = 23;
+    constexpr index_t rows = 245, width = 256, tokens = 23; // strips more than twice as many as are read side by side, and a rest
     const auto x = random_floats(tokens * width, 2);
     for_each_format([&]<class F>() {
         const format::info& f = format::info_of<F>();
         const auto blocks = random_blocks(f, rows, width);
         const auto with = [&](const kernel::packed_products* products) {
-            return product(packed_view(f, blocks.data(), rows, width, *products), x, tokens);
+            const packed_view w(f, blocks.data(), rows, width, *products);
+            const auto all = product(w, x, tokens), first = product(w, x, 1);
+            CHECK(std::equal(first.begin(), first.end(), all.begin()));
+            return all;
         };
         const auto plain = with(kernel::products_for<simd::int8_portable<8>>(f));
         const auto wide = with(kernel::products_for<simd::int8_portable<16, true>>(f)); // vpdpbusd and vdpbf16ps in plain code
@@ -209,15 +212,20 @@ TEST_CASE("packed: products side by side give the bits of each alone", "[packed]
     for (const index_t tokens : {1, 5, 19}) {
         const auto x = random_floats(tokens * width, 32), other = random_floats(tokens * width, 33);
         const matrix_view<const float> in(x.data(), tokens, width), in_other(other.data(), tokens, width),
-            narrow(x.data(), tokens, width / 2);
+            narrow(x.data(), tokens, width / 2), apart(x.data(), tokens, width / 2, width);
         for (const index_t threads : {1, 2, 3}) {
             executor run(threads);
-            std::array<aligned_vector<float>, 6> y;
+            std::array<aligned_vector<float>, 7> y;
             for (auto& out : y) out.resize(static_cast<std::size_t>(tokens * rows));
             const auto into = [&](std::size_t i) { return matrix_view<float>(y[i].data(), tokens, rows); };
-            kernel::matmul(
-                {{a, in, into(0)}, {c, in, into(1)}, {b, in, into(2)}, {half, narrow, into(3)}, {b, in_other, into(4)}, {a, in, into(5)}},
-                run);
+            kernel::matmul({{a, in, into(0)},
+                            {c, in, into(1)},
+                            {b, in, into(2)},
+                            {half, narrow, into(3)},
+                            {b, in_other, into(4)},
+                            {a, in, into(5)},
+                            {half, apart, into(6)}},
+                           run);
             CHECK((y[0] == product(a, x, tokens)));
             CHECK((y[1] == product(c, x, tokens)));
             CHECK((y[2] == product(b, x, tokens)));
@@ -225,6 +233,9 @@ TEST_CASE("packed: products side by side give the bits of each alone", "[packed]
             CHECK((y[3] == product(half, narrow_x, tokens)));
             CHECK((y[4] == product(b, other, tokens)));
             CHECK((y[5] == y[0]));
+            aligned_vector<float> left_halves;
+            for (index_t t = 0; t < tokens; ++t) left_halves.insert(left_halves.end(), in[t].begin(), in[t].begin() + width / 2);
+            CHECK((y[6] == product(half, left_halves, tokens)));
         }
     }
     executor run(2);

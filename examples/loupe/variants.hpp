@@ -115,8 +115,8 @@ void add_common(std::vector<variant>& list) {
     add<Base, with<Base, slot::weights<weights::packed<>>>>(
         list, "int8-products", "packed products: activations rounded to 8 bits, or to BF16 before BF16 matrices", always, true);
     add<Base, with<Base, slot::weights<weights::tiled<>>>>(
-        list, "tile-products", "the same, but of 16 tokens and more by tiles of BF16, weights rounded, where the machine has AMX", always,
-        true);
+        list, "tile-products",
+        "the same, but of 16 tokens and more by tiles of BF16, weights but F32 and F16 rounded, where the machine has AMX", always, true);
     const auto prunes = [](const dimensions& d) { return d.first_full() + 1 < d.blocks(); };
     add<Base, with<Base, slot::prune<prune::received_attention<std::ratio<1, 4>>>>>(
         list, "prune-attention-25", "behind the first full block: without the quarter of the tokens that received least attention", prunes);

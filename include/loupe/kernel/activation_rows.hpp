@@ -1,5 +1,5 @@
 // Activations as a product with packed weights reads them: rounded to 8 bits, sixteen under one scale; rounded to bfloat16, in pairs or in
-// tiles; or as they are.
+// tiles; as sums of three bfloat16, in tiles; or as they are.
 //
 //   x ≈ s · n · q,  s = max|x| / (127 · 32767) over the row,  n = ⌈32767 · max|x| / max over the row⌉ and q = round(x / (s · n)) over 16
 //

@@ -20,6 +20,12 @@ namespace loupe::kernel {
 struct strip_streams {
     const std::byte* first;
     index_t count, apart;
+
+    /// How many there are, at most `Most`: as the compiler knows, one if there are no more.
+    template <int Most>
+    int at_most() const {
+        return Most == 1 ? 1 : static_cast<int>(count);
+    }
 };
 
 /// Products with the matrices of one format, laid out for them in strips of `rows` rows; see kernel/packed.hpp.
@@ -166,7 +172,7 @@ inline void multiply_packed(const weight_view& w, const activation_rows& x, matr
 /// (128 where they have parts) stay in the first-level cache while all tokens pass over them, and so many columns of 512 tokens in the
 /// second, with the sums of 512 tokens.
 template <class Tiles, int Parts>
-inline void multiply_tiled(const weight_view& w, const activation_rows& x, matrix_view<float> y, index_t first, index_t last) {
+inline void multiply_tiles_of(const weight_view& w, const activation_rows& x, matrix_view<float> y, index_t first, index_t last) {
     thread_local scratch<std::byte> memory_of_tiles;
     thread_local scratch<float> memory_of_sums;
     constexpr index_t columns = Parts == 1 ? 256 : 128, most = 512, rows = simd::tile_rows, pair = 2 * rows;
@@ -189,12 +195,13 @@ inline void multiply_tiled(const weight_view& w, const activation_rows& x, matri
                     Tiles::template multiply<M, N, Parts>(x.tile(t + block * rows) + column, rows * x.row_bytes(), tiles, steps,
                                                           sums[(p * blocks + block) * rows].data(), k > 0);
                 };
+                constexpr int least = Parts == 1 ? 1 : 2; // tiles to a strip: those of floats are two wide
                 const bool one = count * with.rows <= rows;
                 for (index_t b = 0; b < blocks; b += 2) {
                     if (b + 1 < blocks)
-                        one ? multiply.template operator()<2, 1>(b) : multiply.template operator()<2, 2>(b);
+                        one ? multiply.template operator()<2, least>(b) : multiply.template operator()<2, 2>(b);
                     else
-                        one ? multiply.template operator()<1, 1>(b) : multiply.template operator()<1, 2>(b);
+                        one ? multiply.template operator()<1, least>(b) : multiply.template operator()<1, 2>(b);
                 }
             }
         }
@@ -211,7 +218,7 @@ inline void multiply_tiled(const weight_view& w, const activation_rows& x, matri
 template <class Tiles>
 inline void multiply_tiled(const weight_view& w, const activation_rows& x, matrix_view<float> y, index_t first, index_t last) {
     const int parts = w.products->tile_parts;
-    const auto multiply = parts == 1 ? multiply_tiled<Tiles, 1> : parts == 2 ? multiply_tiled<Tiles, 2> : multiply_tiled<Tiles, 3>;
+    const auto multiply = parts == 1 ? multiply_tiles_of<Tiles, 1> : parts == 2 ? multiply_tiles_of<Tiles, 2> : multiply_tiles_of<Tiles, 3>;
     multiply(w, x, y, first, last);
 }
 
@@ -237,12 +244,6 @@ inline void multiply_decoded(const weight_view& w, matrix_view<const float> x, m
               y.stride);
 }
 
-/// A part of one product for one thread: strips of a packed matrix, or else rows.
-struct part_of_product {
-    std::size_t product;
-    index_t first, last;
-};
-
 } // namespace detail
 
 /// y[t, n] = Σ_k x[t, k] · w[n, k]; x is [tokens, width], y [tokens, rows].
@@ -251,6 +252,48 @@ struct product {
     matrix_view<const float> x;
     matrix_view<float> y;
 };
+
+namespace detail {
+
+/// A part of one product for one thread: strips of a packed matrix, or else rows.
+struct part_of_product {
+    std::size_t product;
+    index_t first, last;
+};
+
+/// Cuts products into parts: of packed ones a part for each thread at a time, of half or more of what is left of all. These are few, since
+/// a stream of weights begins anew with each, and small ones at last, so that all threads are done at the same time (factoring: Hummel,
+/// Schonberg and Flynn 1992).
+inline void cut(std::span<const product> products, index_t threads, std::vector<part_of_product>& parts) {
+    index_t left = 0; // bytes of packed matrices
+    for (const product& p : products) left += p.w.packed == nullptr ? 0 : packed_bytes(p.w, *p.w.products);
+    index_t share = left;
+    parts.clear();
+    for (std::size_t i = 0; i < products.size(); ++i) {
+        const weight_view& w = products[i].w;
+        if (w.packed == nullptr) {
+            const index_t rows =
+                std::clamp<index_t>(32768 / std::max<index_t>(1, w.width) / tile_w * tile_w, 2 * tile_w, 64); // whole tiles
+            for (index_t first = 0; first < w.rows; first += rows) parts.push_back({i, first, std::min(w.rows, first + rows)});
+            continue;
+        }
+        const index_t count = (w.rows + w.products->rows - 1) / w.products->rows;
+        const index_t bytes = std::max<index_t>(1, w.products->strip_bytes(w.width));
+        const bool tiled = is_tiled(w.products->form_of(products[i].x.rows, w.width));
+        const index_t together = tiled ? 2 * simd::tile_rows / w.products->rows : 1; // strips to a pair of tiles
+        const index_t least = tiled ? 2 * together : std::max<index_t>(1, 16384 / bytes);
+        const index_t most = tiled ? 8 * together : std::max<index_t>(1, (index_t{4} << 20) / bytes);
+        for (index_t first = 0, end = 0; first < count; first = end) {
+            if (threads > 1 && std::ssize(parts) % threads == 0) share = left * simd::eighths_at_once / (8 * threads);
+            const index_t size = std::clamp(share / bytes, least, most);
+            end = std::min(count, first + (size + together - 1) / together * together);
+            parts.push_back({i, first, end});
+            left -= (end - first) * bytes;
+        }
+    }
+}
+
+} // namespace detail
 
 /// Some products that do not depend on each other: q, k and v, gate and up, all experts. All their rows make one loop, and an x that
 /// several products share is prepared once. With a packed matrix the products are what its layout is for, otherwise of floats. Every
@@ -262,19 +305,16 @@ inline void matmul(std::span<const product> products, executor& threads) {
     thread_local std::vector<detail::part_of_product> parts;
     if (storage.size() < products.size()) storage.resize(products.size());
     source.clear();
-    parts.clear();
-    index_t left = 0; // bytes of packed matrices
     for (std::size_t i = 0; i < products.size(); ++i) {
         const weight_view& w = products[i].w;
         const matrix_view<const float> x = products[i].x;
         std::size_t from = i;
         if (w.packed != nullptr) {
-            left += packed_bytes(w, *w.products);
             const activation_form form = w.products->form_of(x.rows, x.width);
             for (std::size_t j = 0; j < i && from == i; ++j) {
                 const product& other = products[j];
                 if (other.w.packed != nullptr && other.x.data == x.data && other.x.rows == x.rows && other.x.width == x.width &&
-                    other.w.products->form_of(x.rows, x.width) == form) {
+                    (x.rows == 1 || other.x.stride == x.stride) && other.w.products->form_of(x.rows, x.width) == form) {
                     from = j;
                 }
             }
@@ -282,30 +322,7 @@ inline void matmul(std::span<const product> products, executor& threads) {
         }
         source.push_back(from);
     }
-    // A part for each thread at a time, of seven eighths of what is left: few parts, since a stream of weights begins anew with each, and
-    // small ones at last, so that all threads are done at the same time (factoring: Hummel, Schonberg and Flynn 1992).
-    index_t part = left;
-    for (std::size_t i = 0; i < products.size(); ++i) {
-        const weight_view& w = products[i].w;
-        index_t count = w.rows, bytes = w.row_bytes(), least = 0, most = 0, together = 1;
-        if (w.packed == nullptr) {
-            least = most = std::clamp<index_t>(32768 / std::max<index_t>(1, w.width) / tile_w * tile_w, 2 * tile_w, 64); // whole tiles
-        } else {
-            bytes = w.products->strip_bytes(w.width);
-            count = packed_bytes(w, *w.products) / bytes;
-            if (is_tiled(w.products->form_of(products[i].x.rows, w.width)))
-                together = 2 * simd::tile_rows / w.products->rows, least = 2 * together, most = 8 * together;
-            else
-                least = std::max<index_t>(1, 16384 / bytes), most = std::max<index_t>(1, (index_t{4} << 20) / bytes);
-        }
-        for (index_t first = 0, end = 0; first < count; first = end) {
-            if (threads.size() > 1 && std::ssize(parts) % threads.size() == 0) part = left * 7 / (8 * threads.size());
-            const index_t size = std::clamp(part / bytes, least, most);
-            end = std::min(count, first + (size + together - 1) / together * together);
-            parts.push_back({i, first, end});
-            if (w.packed != nullptr) left -= (end - first) * bytes;
-        }
-    }
+    detail::cut(products, threads.size(), parts);
     // what belongs to this thread, whichever thread works on it
     threads.for_ranges(static_cast<index_t>(parts.size()), 1,
                        [&products, all = parts.data(), xs = storage.data(), from = source.data()](index_t begin, index_t end) {

@@ -80,69 +80,54 @@ struct float_packing {
         }
     }
 
-    /// y[t · stride + r] = row r of the strip · token t for tokens [0, Tokens) of a tile of `size`.
-    template <int Tokens, class X>
-    static void multiply(const std::byte* strip, const X* x, index_t size, index_t width, float* y, index_t stride) {
-        typename Isa::floats sum[registers][Tokens];
-#pragma GCC unroll 2
-        for (int i = 0; i < registers; ++i) {
+    /// y[i · y_apart + t · stride + r] = row r of strip i · token t, for tokens [0, Tokens) of a tile of `size` and up to Streams strips.
+    template <int Tokens, int Streams, class X>
+    static void multiply(const strip_streams& strips, const X* x, index_t size, index_t width, float* y, index_t stride,
+                         index_t y_apart = 0) {
+        const int count = strips.at_most<Streams>();
+        typename Isa::floats sum[Streams][registers][Tokens];
+#pragma GCC unroll 16
+        for (int i = 0; i < Streams * registers; ++i) {
 #pragma GCC unroll 8
-            for (int t = 0; t < Tokens; ++t) sum[i][t] = Isa::zero();
-        }
-        constexpr index_t values = unit::x_form == activation_form::floats ? unit::columns : 1; // of x to a unit
-        for (index_t u = 0; u < units(width); ++u, strip += registers * unit_bytes, x += values * size) {
-            simd::prefetch_ahead<simd::ahead_near, 0>(strip, registers * unit_bytes);
-#pragma GCC unroll 2
-            for (int i = 0; i < registers; ++i) {
-                const unit w = unit::read(strip + i * unit_bytes);
-#pragma GCC unroll 8
-                for (int t = 0; t < Tokens; ++t) sum[i][t] = w.add_to(sum[i][t], x + t, size);
-            }
-        }
-        // Unrolled like the rest, or the sums would not be in registers.
-#pragma GCC unroll 2
-        for (int i = 0; i < registers; ++i) {
-#pragma GCC unroll 8
-            for (int t = 0; t < Tokens; ++t) Isa::store(y + t * stride + i * Isa::rows, sum[i][t]);
-        }
-    }
-
-    /// y[i · y_apart + r] = row r of strip i · one token.
-    template <class X>
-    static void multiply_one(const strip_streams& strips, const X* x, index_t width, float* y, index_t y_apart) {
-        const int count = Isa::streams == 1 ? 1 : static_cast<int>(strips.count);
-        typename Isa::floats sum[Isa::streams][registers];
-        for (auto& of_strip : sum) {
-            for (auto& s : of_strip) s = Isa::zero();
+            for (int t = 0; t < Tokens; ++t) sum[i / registers][i % registers][t] = Isa::zero();
         }
         constexpr index_t values = unit::x_form == activation_form::floats ? unit::columns : 1; // of x to a unit
         const std::byte* at = strips.first;
-        for (index_t u = 0; u < units(width); ++u, at += registers * unit_bytes, x += values) {
+        for (index_t u = 0; u < units(width); ++u, at += registers * unit_bytes, x += values * size) {
 #pragma GCC unroll 1
             for (int i = 0; i < count; ++i) {
                 const std::byte* const from = at + i * strips.apart;
-                simd::prefetch_ahead<>(from, registers * unit_bytes);
+                simd::prefetch_ahead<simd::ahead_near, Tokens == 1 ? simd::ahead_far : 0>(from, registers * unit_bytes);
 #pragma GCC unroll 2
-                for (int r = 0; r < registers; ++r) sum[i][r] = unit::read(from + r * unit_bytes).add_to(sum[i][r], x, 1);
+                for (int r = 0; r < registers; ++r) {
+                    const unit w = unit::read(from + r * unit_bytes);
+#pragma GCC unroll 8
+                    for (int t = 0; t < Tokens; ++t) sum[i][r][t] = w.add_to(sum[i][r][t], x + t, size);
+                }
             }
         }
+        // Unrolled like the rest, or the sums would not be in registers.
 #pragma GCC unroll 1
         for (int i = 0; i < count; ++i) {
 #pragma GCC unroll 2
-            for (int r = 0; r < registers; ++r) Isa::store(y + i * y_apart + r * Isa::rows, sum[i][r]);
+            for (int r = 0; r < registers; ++r) {
+#pragma GCC unroll 8
+                for (int t = 0; t < Tokens; ++t) Isa::store(y + i * y_apart + t * stride + r * Isa::rows, sum[i][r][t]);
+            }
         }
     }
 
-    /// multiply for the tokens of a whole tile of `size`, as many at a time as the registers hold sums for.
+    /// multiply for the tokens of a whole tile of `size`, two or more, as many at a time as the registers hold sums for.
     template <class X>
     static void multiply_tile(const std::byte* strip, const X* x, index_t size, index_t width, float* y, index_t stride) {
         constexpr int most = Isa::rows >= 16 ? 8 : 4;
+        const strip_streams one{strip, 1, 0};
         if (size >= most) {
-            for (index_t t = 0; t < size; t += most) multiply<most>(strip, x + t, size, width, y + t * stride, stride);
+            for (index_t t = 0; t < size; t += most) multiply<most, 1>(one, x + t, size, width, y + t * stride, stride);
         } else if (size == 4) {
-            multiply<4>(strip, x, size, width, y, stride);
+            multiply<4, 1>(one, x, size, width, y, stride);
         } else {
-            multiply<2>(strip, x, size, width, y, stride);
+            multiply<2, 1>(one, x, size, width, y, stride);
         }
     }
 
@@ -165,7 +150,7 @@ struct float_packing {
             }
         }
     }
-    /// Two columns of 16 rows.
+    /// The parts of two columns of 16 rows, see simd::to_bfloats.
     static void put_parts(typename Isa::floats first, typename Isa::floats second, std::byte* to) {
         for (int part = 0; part < tile_parts; ++part, to += registers * simd::tile_bytes) {
             const auto both = Isa::bfloats(first, second);
@@ -199,8 +184,10 @@ constexpr packed_products make_float_products() {
         .pack = &form::pack,
         .multiply = [](const std::byte* strip, const std::byte* x, index_t tokens, index_t width, float* y,
                        index_t stride) { form::multiply_tile(strip, reinterpret_cast<const value*>(x), tokens, width, y, stride); },
-        .multiply_one = [](const strip_streams& strips, const std::byte* x, index_t width, float* y,
-                           index_t y_apart) { form::multiply_one(strips, reinterpret_cast<const value*>(x), width, y, y_apart); },
+        .multiply_one =
+            [](const strip_streams& strips, const std::byte* x, index_t width, float* y, index_t y_apart) {
+                form::template multiply<1, Isa::streams>(strips, reinterpret_cast<const value*>(x), 1, width, y, 0, y_apart);
+            },
         .streams = Isa::streams};
     if constexpr (requires(const typename form::unit& u, float* to) { u.write(to, form::rows); }) {
         out.expanded_bytes = [](index_t width) { return expanded::strip_bytes(form::units(width) * form::unit::columns); };

@@ -229,7 +229,7 @@ struct packing {
     template <int Tokens, int Streams = 1>
     static void multiply(const strip_streams& strips, const quantized_chunk* x, index_t size, index_t width, float* y, index_t stride,
                          index_t y_apart = 0) {
-        const int count = count_of<Streams>(strips);
+        const int count = strips.at_most<Streams>();
         floats sum[Streams][Tokens];
         for (auto& of_strip : sum) {
             for (auto& s : of_strip) s = Isa::zero();
@@ -275,16 +275,10 @@ struct packing {
   private:
     using floats = typename Isa::floats;
 
-    /// How many strips there are: as the compiler knows, one if there are no more.
-    template <int Streams>
-    static int count_of(const strip_streams& strips) {
-        return Streams == 1 ? 1 : static_cast<int>(strips.count);
-    }
-
     /// f(i, the chunk's number, its codes, its scales, its block's scales) for all chunks of strips i.
     template <int Streams, class Body>
     __attribute__((always_inline)) static void for_chunks(const strip_streams& strips, index_t width, Body&& f) {
-        const int count = count_of<Streams>(strips);
+        const int count = strips.at_most<Streams>();
         const std::byte* at = strips.first;
         index_t chunk = 0;
         for (index_t s = 0; s < width / span; ++s) {

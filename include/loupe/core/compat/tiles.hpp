@@ -40,7 +40,8 @@ constexpr int products_of_parts(int w_parts) {
 }
 
 /// 32 floats rounded to bfloat16; of several parts, a tile apart, the next is what the ones before leave, rounded (Henry, Tang and
-/// Heinecke 2019, arXiv 1904.06376).
+/// Heinecke 2019, arXiv 1904.06376). Three hold all bits of magnitudes from 2^−110 to 2^128 · (1 − 2^−9); of one that rounds to infinity
+/// the others are no numbers, and so is what it is multiplied into.
 template <int Parts = 1>
 inline void to_bfloats(const float* from, std::byte* to) {
 #if defined(__AVX512BF16__)
