@@ -29,7 +29,8 @@ namespace loupe::simd {
 
 inline constexpr index_t tile_rows = 16, tile_columns = 32, tile_bytes = 1024;
 
-/// How many parts activations have beside weights of as many: a bfloat16 each, or three, whose sum holds the 24 bits of a float.
+/// How many bfloat16 make an activation beside weights of `w_parts`: one, to which it is rounded, beside one; else three, whose sum holds
+/// the 24 bits of a float.
 constexpr int x_parts_for(int w_parts) { return w_parts == 1 ? 1 : 3; }
 
 /// Products of parts to a product of such numbers: those that matter for it in float, of part i and part j with i + j < 3.
