@@ -12,6 +12,7 @@
 
 #include <benchmark/benchmark.h>
 
+#include <algorithm>
 #include <string>
 
 namespace bench {
@@ -57,25 +58,28 @@ inline double float_roof(loupe::executor& threads) {
 /// Products and additions of 8-bit integers a second: each chain has activations of its own, so that no compiler can take one for another.
 inline double int8_roof(loupe::executor& threads) {
     using isa = loupe::simd::int8;
-    using detail::chains;
+    constexpr int together = isa::tokens_together, chains = std::max(detail::chains, 2 * together);
+    static_assert(chains % (2 * together) == 0);
     constexpr int rounds = 500'000;
     return detail::rate(threads, 2.0 * chains * rounds * 16 * isa::rows, [] {
-        std::byte memory[16 * isa::rows];
+        std::byte memory[32 * isa::rows];
         std::uint8_t x[16 * chains];
         for (std::size_t i = 0; i < sizeof memory; ++i) memory[i] = static_cast<std::byte>(i * 37 % 16);
         for (std::size_t i = 0; i < sizeof x; ++i) x[i] = static_cast<std::uint8_t>(i * 53);
-        typename isa::bytes w[4];
-        for (int q = 0; q < 4; ++q) w[q] = isa::load(memory + q * 4 * isa::rows);
+        typename isa::bytes w[8];
+        for (int q = 0; q < 8; ++q) w[q] = isa::load(memory + q * 4 * isa::rows);
         typename isa::ints sum[chains];
+#pragma GCC unroll 16
         for (std::int32_t c = 0; c < chains; ++c) sum[c] = isa::all(c);
         for (int i = 0; i < rounds; ++i) {
             asm volatile("" : : "r"(x) : "memory"); // the activations are read again
 #pragma GCC unroll 12
-            for (int c = 0; c < chains; ++c) sum[c] = isa::template dot<16>(sum[c], w, x + 16 * c);
+            for (int c = 0; c < chains; c += 2 * together) isa::template dot<16, together>(sum + c, sum + c + together, w, x + 16 * c, 32);
         }
         float out[isa::rows];
-        for (const auto& v : sum) {
-            isa::store(out, isa::to_floats(v));
+#pragma GCC unroll 16 // or the sums would not be in registers
+        for (int c = 0; c < chains; ++c) {
+            isa::store(out, isa::to_floats(sum[c]));
             benchmark::DoNotOptimize(out[0]);
         }
     });

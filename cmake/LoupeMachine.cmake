@@ -14,7 +14,10 @@ if(_loupe_machine STREQUAL "native")
       set(_loupe_machine avx2)
     endif()
     if(_loupe_cpu MATCHES " gfni ")
-      set(_loupe_more -mgfni) # fields of codes by one instruction for two
+      list(APPEND _loupe_more -mgfni) # fields of codes by one instruction for two
+    endif()
+    if(_loupe_cpu MATCHES " avx512_fp16 ")
+      list(APPEND _loupe_more -mavx512fp16) # a server of Intel's, see core/compat/target.hpp
     endif()
     if(_loupe_cpu MATCHES " avx512bw " AND _loupe_cpu MATCHES " avx512vl " AND _loupe_cpu MATCHES " avx512dq "
        AND _loupe_cpu MATCHES " avx512_vnni " AND _loupe_cpu MATCHES " avx512_bf16 ")

@@ -134,35 +134,61 @@ inline void multiply_streams(const weight_view& w, const std::byte* x, float* y,
     }
 }
 
-/// Strips [first, last) of a packed matrix against all tokens.
-inline void multiply_packed(const weight_view& w, const activation_rows& x, matrix_view<float> y, index_t first, index_t last) {
+/// f(out, stride) writes the products of strip s with `tokens` tokens from t on: where y has them, or elsewhere if the strip ends beyond
+/// the matrix.
+template <class F>
+inline void write_strip(const weight_view& w, matrix_view<float> y, index_t s, index_t t, index_t tokens, F&& f) {
     thread_local scratch<float> margin;
+    const index_t rows = w.products->rows, row = s * rows, count = std::min(rows, w.rows - row);
+    if (count == rows) return f(y[t].data() + row, y.stride);
+    float* const out = margin.take(tokens * rows).data();
+    f(out, rows);
+    for (index_t i = 0; i < tokens; ++i) std::copy_n(out + i * rows, count, y[t + i].data() + row);
+}
+
+/// Strips [first, last) of a packed matrix against the tokens of whole tiles, expanded. A few strips at a time, which the second-level
+/// cache holds: the activations of a tile of tokens are fetched once for them, and their rows of y lie side by side.
+inline void multiply_expanded(const weight_view& w, const activation_rows& x, matrix_view<float> y, index_t first, index_t last) {
     thread_local scratch<std::byte> memory;
     const packed_products& with = *w.products;
-    const index_t bytes = with.strip_bytes(w.width);
+    const index_t bytes = with.strip_bytes(w.width), expanded_bytes = with.expanded_bytes(w.width);
+    const index_t most = std::clamp<index_t>((index_t{512} << 10) / expanded_bytes, 1, 8);
+    std::byte* const expanded = memory.take(most * expanded_bytes).data();
+    for (index_t s = first, count = 0; s < last; s += count) {
+        count = std::min(most, last - s);
+        for (index_t i = 0; i < count; ++i) with.expand(w.packed + (s + i) * bytes, w.width, expanded + i * expanded_bytes);
+        for (index_t t = 0; t + token_tile <= y.rows; t += token_tile) {
+            for (index_t i = 0; i < count; ++i) {
+                write_strip(w, y, s + i, t, token_tile, [&](float* out, index_t stride) {
+                    with.multiply_expanded(expanded + i * expanded_bytes, x.tile(t), w.width, out, stride);
+                });
+            }
+        }
+    }
+}
+
+/// Strips [first, last) of a packed matrix against all tokens.
+inline void multiply_packed(const weight_view& w, const activation_rows& x, matrix_view<float> y, index_t first, index_t last) {
+    const packed_products& with = *w.products;
+    index_t done = 0; // tokens
     if (y.rows == 1) {
         const index_t whole = std::min(last, w.rows / with.rows);
         multiply_streams(w, x.tile(0), y.data, first, whole);
         first = std::max(first, whole);
+    } else if (with.expand != nullptr && y.rows >= 2 * token_tile) { // for one tile it does not pay
+        multiply_expanded(w, x, y, first, last);
+        done = y.rows / token_tile * token_tile;
     }
-    const bool expands = with.expand != nullptr && y.rows >= 2 * token_tile; // for one tile it does not pay
-    std::byte* const expanded = expands ? memory.take(with.expanded_bytes(w.width)).data() : nullptr;
     for (index_t s = first; s < last; ++s) {
-        const std::byte* const strip = w.packed + s * bytes;
-        if (expands) with.expand(strip, w.width, expanded);
-        const index_t row = s * with.rows, count = std::min(with.rows, w.rows - row);
-        for (index_t t = 0; t < y.rows;) {
+        const std::byte* const strip = w.packed + s * with.strip_bytes(w.width);
+        for (index_t t = done; t < y.rows;) {
             const index_t tokens = x.tile_of(t).second;
-            const bool whole = count == with.rows; // else the strip ends beyond the matrix
-            float* const out = whole ? y.data + t * y.stride + row : margin.take(tokens * with.rows).data();
-            const index_t stride = whole ? y.stride : with.rows;
-            if (expands && tokens == token_tile)
-                with.multiply_expanded(expanded, x.tile(t), w.width, out, stride);
-            else if (tokens == 1)
-                with.multiply_one({strip, 1, 0}, x.tile(t), w.width, out, 0);
-            else
-                with.multiply(strip, x.tile(t), tokens, w.width, out, stride);
-            for (index_t i = 0; i < tokens && !whole; ++i) std::copy_n(out + i * stride, count, y.data + (t + i) * y.stride + row);
+            write_strip(w, y, s, t, tokens, [&](float* out, index_t stride) {
+                if (tokens == 1)
+                    with.multiply_one({strip, 1, 0}, x.tile(t), w.width, out, 0);
+                else
+                    with.multiply(strip, x.tile(t), tokens, w.width, out, stride);
+            });
             t += tokens;
         }
     }

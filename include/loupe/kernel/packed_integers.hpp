@@ -46,19 +46,17 @@ struct integer_chunk {
     typename Isa::floats scale[Groups];
     [[no_unique_address]] detail::floats_of<Isa, HasMinimum ? Groups : 0> minimum;
 
-    __attribute__((always_inline)) typename Isa::floats add_to(typename Isa::floats sum, const quantized_chunk& x) const {
-        if constexpr (Groups == 1) {
-            sum = Isa::fma(both_halves(x), scale[0], sum);
-            if constexpr (HasMinimum) sum = Isa::fma(minimum.at[0], Isa::all(x.both), sum);
-        } else {
-            sum = Isa::fma(one_half<0>(x), scale[0], sum);
-            sum = Isa::fma(one_half<1>(x), scale[1], sum);
-            if constexpr (HasMinimum) {
-                sum = Isa::fma(minimum.at[0], Isa::all(x.mass[0]), sum);
-                sum = Isa::fma(minimum.at[1], Isa::all(x.mass[1]), sum);
-            }
+    /// Adds the products with 32 columns of Tokens tokens to their sums.
+    template <int Tokens>
+    __attribute__((always_inline)) void add_to(typename Isa::floats* sum, const quantized_chunk* x) const {
+        constexpr int together = std::min(Tokens, Isa::tokens_together);
+#pragma GCC unroll 8
+        for (int t = 0; t < Tokens; t += together) {
+            typename Isa::ints low[together], high[together];
+            dot(low, high, x + t);
+#pragma GCC unroll 8
+            for (int i = 0; i < together; ++i) sum[t + i] = weigh(sum[t + i], low[i], high[i], x[t + i]);
         }
-        return sum;
     }
 
     /// The weights themselves, rounded to bfloat16: a tile of simd::tiles.
@@ -72,8 +70,7 @@ struct integer_chunk {
         const quantized_chunk* const rows = x;
         x += Tokens;
         for (index_t c = 0; c < chunks; ++c, x += Tokens) {
-#pragma GCC unroll 8
-            for (int t = 0; t < Tokens; ++t) sum[t] = strip[c].add_to(sum[t], x[t]);
+            strip[c].template add_to<Tokens>(sum, x);
         }
 #pragma GCC unroll 8
         for (int t = 0; t < Tokens; ++t) Isa::store(y + t * stride, Isa::times(sum[t], Isa::all(rows[t].scale[0])));
@@ -98,29 +95,49 @@ struct integer_chunk {
         Isa::store(to + 64, Isa::bfloats(value(Isa::template column<2>(levels)), value(Isa::template column<3>(levels))));
     }
 
-    /// The sums of the two sixteens, each times the activations' factor. Of small weights these are integers of 32 bits.
-    __attribute__((always_inline)) typename Isa::floats both_halves(const quantized_chunk& x) const {
-        if constexpr (Largest <= 16) {
-            return Isa::weigh(dot_words<0>(x), dot_words<1>(x), x.factor);
+    /// Of weights so small the sums of sixteens are what Isa::dot_words() makes: integers that are weighed before they become floats.
+    static constexpr bool sums_are_words = Largest <= (Groups == 1 ? 16 : 32);
+
+    /// low[t] and high[t] = the sums of token t's products with the two sixteens.
+    template <int Tokens>
+    __attribute__((always_inline)) void dot(typename Isa::ints (&low)[Tokens], typename Isa::ints (&high)[Tokens],
+                                            const quantized_chunk* x) const {
+#pragma GCC unroll 8
+        for (int t = 0; t < Tokens; ++t) low[t] = start_of(0, x[t]), high[t] = start_of(1, x[t]);
+        constexpr index_t apart = sizeof(quantized_chunk);
+        if constexpr (sums_are_words)
+            Isa::template dot_words<Largest, Tokens>(low, high, w, x->q, apart);
+        else
+            Isa::template dot<Largest, Tokens>(low, high, w, x->q, apart);
+    }
+
+    /// sum + the two sixteens' sums, each times the activations' factor, the weights' scale, and what the minimum adds.
+    __attribute__((always_inline)) typename Isa::floats weigh(typename Isa::floats sum, const typename Isa::ints& low,
+                                                              const typename Isa::ints& high, const quantized_chunk& x) const {
+        if constexpr (Groups == 1) {
+            if constexpr (sums_are_words) {
+                sum = Isa::fma(Isa::weigh(low, high, x.factor), scale[0], sum);
+            } else {
+                const auto of_low = Isa::times(Isa::to_floats(low), Isa::all(x.scale[0]));
+                sum = Isa::fma(Isa::fma(Isa::to_floats(high), Isa::all(x.scale[1]), of_low), scale[0], sum);
+            }
+            if constexpr (HasMinimum) sum = Isa::fma(minimum.at[0], Isa::all(x.both), sum);
         } else {
-            return Isa::fma(dot<1>(x), Isa::all(x.scale[1]), Isa::times(dot<0>(x), Isa::all(x.scale[0])));
+            sum = Isa::fma(weigh_one<0>(low, x), scale[0], sum);
+            sum = Isa::fma(weigh_one<1>(high, x), scale[1], sum);
+            if constexpr (HasMinimum) {
+                sum = Isa::fma(minimum.at[0], Isa::all(x.mass[0]), sum);
+                sum = Isa::fma(minimum.at[1], Isa::all(x.mass[1]), sum);
+            }
         }
+        return sum;
     }
-    template <int Half>
-    __attribute__((always_inline)) typename Isa::floats one_half(const quantized_chunk& x) const {
-        if constexpr (Largest <= 32) {
-            return Isa::weigh(dot_words<Half>(x), x.factor[Half]);
-        } else {
-            return Isa::times(dot<Half>(x), Isa::all(x.scale[Half])); // rounds once: the same float
-        }
-    }
-    template <int Half>
-    __attribute__((always_inline)) typename Isa::ints dot_words(const quantized_chunk& x) const {
-        return Isa::template dot_words<Largest>(start_of(Half, x), w + 4 * Half, x.q + 16 * Half);
-    }
-    template <int Half>
-    __attribute__((always_inline)) typename Isa::floats dot(const quantized_chunk& x) const {
-        return Isa::to_floats(Isa::template dot<Largest>(start_of(Half, x), w + 4 * Half, x.q + 16 * Half));
+    template <std::size_t Half>
+    __attribute__((always_inline)) typename Isa::floats weigh_one(const typename Isa::ints& sum, const quantized_chunk& x) const {
+        if constexpr (sums_are_words)
+            return Isa::weigh(sum, x.factor[Half]);
+        else
+            return Isa::times(Isa::to_floats(sum), Isa::all(x.scale[Half])); // rounds once: the same float
     }
 
     /// What a sum of 16 products begins with: minus what was added to weights or activations.
@@ -242,8 +259,7 @@ struct packing {
                 __attribute__((always_inline)) {
                     chunk w;
                     read(from, scales, d, dmin, w);
-#pragma GCC unroll 8
-                    for (int t = 0; t < Tokens; ++t) sum[i][t] = w.add_to(sum[i][t], x[c * size + t]);
+                    w.template add_to<Tokens>(sum[i], x + c * size);
                 });
 #pragma GCC unroll 1
         for (int i = 0; i < count; ++i) {

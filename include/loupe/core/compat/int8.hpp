@@ -6,6 +6,7 @@
 // vpdpbusd read and spread four activations by itself; elsewhere the activations are, with 128 added to them.
 #pragma once
 
+#include <loupe/core/compat/target.hpp>
 #include <loupe/core/compat/tiles.hpp>
 #include <loupe/core/half.hpp>
 #include <loupe/core/types.hpp>
@@ -42,7 +43,8 @@ template <int Rows, bool SignedActivations = false>
 struct int8_portable {
     static constexpr int rows = Rows;
     static constexpr bool signed_activations = SignedActivations;
-    static constexpr int streams = 3; ///< strips that a product of one token reads side by side
+    static constexpr int streams = 3;         ///< strips that a product of one token reads side by side
+    static constexpr int tokens_together = 2; ///< tokens whose sums of 32 columns are taken side by side
     struct bytes {
         std::array<std::uint8_t, 4 * Rows> at;
     };
@@ -101,23 +103,19 @@ struct int8_portable {
                 for (std::size_t j = 0; j < 4; ++j) out.at[r] -= 128 * static_cast<std::int8_t>(w[q].at[4 * r + j]);
         return out;
     }
-    /// start + the products of 16 weights of each row with 16 activations.
-    template <int Largest>
-    [[gnu::noinline]] static ints dot(ints start, const bytes* w, const std::uint8_t* x) {
-        for (std::size_t r = 0; r < Rows; ++r) {
-            for (std::size_t q = 0; q < 4; ++q) {
-                for (std::size_t j = 0; j < 4; ++j) {
-                    const std::uint8_t a = x[4 * q + j], b = w[q].at[4 * r + j];
-                    start.at[r] += SignedActivations ? static_cast<std::int8_t>(a) * b : a * static_cast<std::int8_t>(b);
-                }
-            }
+    /// low[t] += the products of 16 weights of each row with 16 activations of token t, high[t] those of the next 16. The tokens'
+    /// activations lie `apart` bytes apart.
+    template <int Largest, int Tokens>
+    [[gnu::noinline]] static void dot(ints* low, ints* high, const bytes* w, const std::uint8_t* x, index_t apart) {
+        for (int t = 0; t < Tokens; ++t, x += apart) {
+            add_products(low[t], w, x);
+            add_products(high[t], w + 4, x + 16);
         }
-        return start;
     }
     /// dot() for weights of at most 32: a sum fits 16 bits, or a row's two parts of it do, which weigh() adds.
-    template <int Largest>
-    static ints dot_words(ints start, const bytes* w, const std::uint8_t* x) {
-        return dot<Largest>(start, w, x);
+    template <int Largest, int Tokens>
+    static void dot_words(ints* low, ints* high, const bytes* w, const std::uint8_t* x, index_t apart) {
+        dot<Largest, Tokens>(low, high, w, x, apart);
     }
     /// n · v, and n[0] · low + n[1] · high if no weight exceeded 16, of sums of dot_words(): whole numbers of 32 bits, then floats.
     [[gnu::noinline]] static floats weigh(const ints& v, std::int16_t n) {
@@ -208,6 +206,16 @@ struct int8_portable {
     static void store(float* to, const floats& v) { std::memcpy(to, v.at.data(), sizeof v.at); }
 
   private:
+    static void add_products(ints& sum, const bytes* w, const std::uint8_t* x) {
+        for (std::size_t r = 0; r < Rows; ++r) {
+            for (std::size_t q = 0; q < 4; ++q) {
+                for (std::size_t j = 0; j < 4; ++j) {
+                    const std::uint8_t a = x[4 * q + j], b = w[q].at[4 * r + j];
+                    sum.at[r] += SignedActivations ? static_cast<std::int8_t>(a) * b : a * static_cast<std::int8_t>(b);
+                }
+            }
+        }
+    }
     static std::uint32_t pair(const bytes& v, std::size_t i) {
         std::uint32_t value;
         std::memcpy(&value, v.at.data() + 4 * i, sizeof value);
@@ -227,6 +235,7 @@ struct int8_avx2 {
     static constexpr int rows = 8;
     static constexpr bool signed_activations = false;
     static constexpr int streams = 1;
+    static constexpr int tokens_together = 1; // four products of a sum do not wait for each other
     using bytes = __m256i;
     using ints = __m256i;
     using floats = __m256;
@@ -251,10 +260,13 @@ struct int8_avx2 {
     }
 
   private:
-    static __m256i quad(const std::uint8_t* x) {
-        int four;
-        std::memcpy(&four, x, sizeof four);
-        return _mm256_set1_epi32(four);
+    struct four_quads {
+        __m256i at[4];
+    };
+    static four_quads quads(const std::uint8_t* x) {
+        int of[4];
+        std::memcpy(of, x, sizeof of);
+        return {_mm256_set1_epi32(of[0]), _mm256_set1_epi32(of[1]), _mm256_set1_epi32(of[2]), _mm256_set1_epi32(of[3])};
     }
     static __m256i widen(__m256i pairs) { return _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)); }
     /// Two parts of each row's sum in 16 bits. 2 · 255 · 32 fits; the sum of four such need not, as long as that without the 128 in the
@@ -263,6 +275,18 @@ struct int8_avx2 {
         const __m256i a = _mm256_add_epi16(_mm256_maddubs_epi16(x[0], w[0]), _mm256_maddubs_epi16(x[1], w[1]));
         const __m256i b = _mm256_add_epi16(_mm256_maddubs_epi16(x[2], w[2]), _mm256_maddubs_epi16(x[3], w[3]));
         return _mm256_add_epi16(a, b);
+    }
+    template <int Largest>
+    static ints sum_of(ints start, const bytes* w, const __m256i* x) {
+        if constexpr (Largest <= 16) { // 8 · 255 · 16 fits 16 bits
+            return _mm256_add_epi32(start, widen(words(w, x)));
+        } else { // 2 · 255 · 128 does not: magnitudes of weights, the sign moved to the activations
+            for (int q = 0; q < 4; ++q) {
+                const __m256i signed_x = _mm256_xor_si256(x[q], _mm256_set1_epi8(-128));
+                start = _mm256_add_epi32(start, widen(_mm256_maddubs_epi16(_mm256_abs_epi8(w[q]), _mm256_sign_epi8(signed_x, w[q]))));
+            }
+            return start;
+        }
     }
 
   public:
@@ -275,29 +299,22 @@ struct int8_avx2 {
             return _mm256_sub_epi16(_mm256_setzero_si256(), words(w, x));
         }
     }
-    template <int Largest>
-    static ints dot_words(ints start, const bytes* w, const std::uint8_t* x) {
-        static_assert(Largest <= 32);
-        const __m256i quads[4] = {quad(x), quad(x + 4), quad(x + 8), quad(x + 12)};
-        return _mm256_add_epi16(start, words(w, quads));
+    template <int Largest, int Tokens>
+    static void dot_words(ints* low, ints* high, const bytes* w, const std::uint8_t* x, index_t) {
+        static_assert(Largest <= 32 && Tokens == 1);
+        *low = _mm256_add_epi16(*low, words(w, quads(x).at));
+        *high = _mm256_add_epi16(*high, words(w + 4, quads(x + 16).at));
     }
     static floats weigh(ints v, std::int16_t n) { return to_floats(_mm256_madd_epi16(v, _mm256_set1_epi16(n))); }
     static floats weigh(ints low, ints high, const std::int16_t* n) {
         return to_floats(
             _mm256_add_epi32(_mm256_madd_epi16(low, _mm256_set1_epi16(n[0])), _mm256_madd_epi16(high, _mm256_set1_epi16(n[1]))));
     }
-    template <int Largest>
-    static ints dot(ints start, const bytes* w, const std::uint8_t* x) {
-        const __m256i quads[4] = {quad(x), quad(x + 4), quad(x + 8), quad(x + 12)};
-        if constexpr (Largest <= 16) { // 8 · 255 · 16 fits 16 bits
-            return _mm256_add_epi32(start, widen(words(w, quads)));
-        } else { // 2 · 255 · 128 does not: magnitudes of weights, the sign moved to the activations
-            for (int q = 0; q < 4; ++q) {
-                const __m256i signed_x = _mm256_xor_si256(quads[q], _mm256_set1_epi8(-128));
-                start = _mm256_add_epi32(start, widen(_mm256_maddubs_epi16(_mm256_abs_epi8(w[q]), _mm256_sign_epi8(signed_x, w[q]))));
-            }
-            return start;
-        }
+    template <int Largest, int Tokens>
+    static void dot(ints* low, ints* high, const bytes* w, const std::uint8_t* x, index_t) {
+        static_assert(Tokens == 1);
+        *low = sum_of<Largest>(*low, w, quads(x).at);
+        *high = sum_of<Largest>(*high, w + 4, quads(x + 16).at);
     }
     static ints all(std::int32_t v) { return _mm256_set1_epi32(v); }
     static floats zero() { return _mm256_setzero_ps(); }
@@ -339,7 +356,8 @@ struct int8_avx2 {
 struct int8_vnni {
     static constexpr int rows = 16;
     static constexpr bool signed_activations = true;
-    static constexpr int streams = has_tiles ? 8 : 1; // see prefetch.hpp
+    static constexpr int streams = is_intel_server ? 8 : 1; // see prefetch.hpp
+    static constexpr int tokens_together = 8;
     using bytes = __m512i;
     using ints = __m512i;
     using floats = __m512;
@@ -371,19 +389,26 @@ struct int8_vnni {
     static bytes look_up(const std::int8_t* table16, bytes v) {
         return _mm512_shuffle_epi8(_mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i*>(table16))), v);
     }
-    template <int Largest>
-    static ints dot(ints start, const bytes* w, const std::uint8_t* x) {
+    /// The four instructions of a sum wait for each other, so those of all sums take turns.
+    template <int, int Tokens>
+    static void dot(ints* low, ints* high, const bytes* w, const std::uint8_t* x, index_t apart) {
+        const auto add = [](ints sum, bytes quad, const std::uint8_t* of) {
+            int four;
+            std::memcpy(&four, of, sizeof four);
+            return _mm512_dpbusd_epi32(sum, quad, _mm512_set1_epi32(four));
+        };
 #pragma GCC unroll 4
         for (int q = 0; q < 4; ++q) {
-            int four;
-            std::memcpy(&four, x + 4 * q, sizeof four);
-            start = _mm512_dpbusd_epi32(start, w[q], _mm512_set1_epi32(four));
+#pragma GCC unroll 8
+            for (int t = 0; t < Tokens; ++t) {
+                low[t] = add(low[t], w[q], x + t * apart + 4 * q);
+                high[t] = add(high[t], w[4 + q], x + t * apart + 16 + 4 * q);
+            }
         }
-        return start;
     }
-    template <int Largest>
-    static ints dot_words(ints start, const bytes* w, const std::uint8_t* x) {
-        return dot<Largest>(start, w, x);
+    template <int Largest, int Tokens>
+    static void dot_words(ints* low, ints* high, const bytes* w, const std::uint8_t* x, index_t apart) {
+        dot<Largest, Tokens>(low, high, w, x, apart);
     }
     static floats weigh(ints low, ints high, const std::int16_t* n) {
         constexpr __mmask64 second_words = 0xcccccccccccccccc;
@@ -428,7 +453,7 @@ struct int8_vnni {
     static floats first_bfloat(bytes v) { return _mm512_castsi512_ps(_mm512_slli_epi32(v, 16)); }
     static floats second_bfloat(bytes v) { return _mm512_castsi512_ps(_mm512_and_si512(v, _mm512_set1_epi32(-65536))); }
 #if defined(__AVX512BF16__)
-    static constexpr bool has_bfloat_products = true;
+    static constexpr bool has_bfloat_products = !is_intel_server; // where four of floats take as long
     static floats dot_bfloats(floats sum, bytes w, std::uint32_t x) {
         return _mm512_dpbf16_ps(sum, std::bit_cast<__m512bh>(w), std::bit_cast<__m512bh>(_mm512_set1_epi32(static_cast<int>(x))));
     }

@@ -1,7 +1,7 @@
 // Requests for memory before it is used.
 #pragma once
 
-#include <loupe/core/compat/tiles.hpp>
+#include <loupe/core/compat/target.hpp>
 #include <loupe/core/types.hpp>
 
 #include <cstddef>
@@ -17,13 +17,13 @@ inline void prefetch_to_write([[maybe_unused]] const void* line) {
 }
 
 /// How far ahead of what is read it pays to ask for a stream of weights, in bytes: in the first-level cache and in the second; 0: not at
-/// all. Intel's servers, known by their tiles, gain a fifth with one thread and two fifths with two for one token, and a tenth
+/// all. Intel's servers gain a fifth with one thread and two fifths with two for one token, and a tenth
 /// more by eight streams side by side (int8::streams); on AMD's, whose own prefetching suffices, it costs up to a twelfth.
-inline constexpr index_t ahead_near = has_tiles ? 512 : 0, ahead_far = has_tiles ? 1024 : 0;
+inline constexpr index_t ahead_near = is_intel_server ? 512 : 0, ahead_far = is_intel_server ? 1024 : 0;
 
 /// How much of what is left of a loop over weights is shared out at once, in eighths: where a stream begins anew at some expense, more, in
 /// fewer parts; elsewhere less, which a thread that others hold up delays less.
-inline constexpr index_t eighths_at_once = has_tiles ? 7 : 4;
+inline constexpr index_t eighths_at_once = is_intel_server ? 7 : 4;
 
 /// Asks for `bytes` bytes so far ahead of `from`. Inlined at once: g++ drops a call that only prefetches, as one without effect.
 template <index_t Near = ahead_near, index_t Far = ahead_far>

@@ -1,0 +1,15 @@
+// What kind of machine a translation unit is compiled for, where instructions alone do not tell what is fast on it.
+#pragma once
+
+namespace loupe::simd {
+
+/// One of Intel's servers from Sapphire Rapids on, known by arithmetic in half precision or by tiles, which AMD's up to Zen 5 do not have
+/// (a virtual machine may hide the tiles). A stream of weights must be asked for ahead there, and vdpbf16ps takes as long as four
+/// multiplications and additions of floats.
+#if defined(__AVX512FP16__) || defined(__AMX_TILE__) || defined(__AMXTILE__)
+inline constexpr bool is_intel_server = true;
+#else
+inline constexpr bool is_intel_server = false;
+#endif
+
+} // namespace loupe::simd
