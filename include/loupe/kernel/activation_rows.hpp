@@ -79,7 +79,7 @@ class activation_rows {
         alignas(64) float rounded[16];
         floats sum(0.0F); // of integers below 2^11: exact
         for (int i = 0; i < 16; i += simd::width) {
-            const floats whole = (floats::load_unaligned(x + i) * floats(inverse) + magic) - magic;
+            const floats whole = xsimd::fma(floats::load_unaligned(x + i), floats(inverse), magic) - magic;
             sum += whole;
             whole.store_aligned(rounded + i);
         }

@@ -16,8 +16,8 @@
 
 namespace loupe::kernel {
 
-/// Strips of a packed matrix that are read side by side, `apart` bytes from each to the next.
-struct strip_streams {
+/// Some strips of a packed matrix, `apart` bytes from each to the next.
+struct strip_set {
     const std::byte* first;
     index_t count, apart;
 
@@ -25,6 +25,11 @@ struct strip_streams {
     template <int Most>
     int at_most() const {
         return Most == 1 ? 1 : static_cast<int>(count);
+    }
+    /// f(a set of at most `Most` of them, the number of its first), for all.
+    template <int Most>
+    void for_each_of(auto&& f) const {
+        for (index_t i = 0; i < count; i += Most) f(strip_set{first + i * apart, std::min<index_t>(Most, count - i), apart}, i);
     }
 };
 
@@ -34,15 +39,15 @@ struct packed_products {
     activation_form x_form; ///< what x becomes, see activation_rows; form_of() where there are tiles
     index_t (*strip_bytes)(index_t width);
     void (*pack)(const std::byte* blocks, index_t row_bytes, index_t count, index_t width, std::byte* strip);
-    /// y[t · stride + r] for the tokens of a tile, two and more, and all rows of a strip.
-    void (*multiply)(const std::byte* strip, const std::byte* x, index_t tokens, index_t width, float* y, index_t stride);
-    /// y[i · y_apart + r] for one token and all rows of up to `streams` strips.
-    void (*multiply_one)(const strip_streams& strips, const std::byte* x, index_t width, float* y, index_t y_apart);
-    index_t streams;
-    /// The same for whole tiles, by a form of the strip that is written once for many of them; null: there is none.
-    index_t (*expanded_bytes)(index_t width) = nullptr;
-    void (*expand)(const std::byte* strip, index_t width, std::byte* to) = nullptr;
-    void (*multiply_expanded)(const std::byte* strip, const std::byte* x, index_t width, float* y, index_t stride) = nullptr;
+    /// y[i · y_apart + t · stride + r] for the tokens of a tile and all rows of strips i.
+    void (*multiply)(const strip_set& strips, const std::byte* x, index_t tokens, index_t width, float* y, index_t stride, index_t y_apart);
+    index_t streams; ///< strips that are best read side by side
+    /// The same for a whole tile by a strip in the form that suits many tokens, from `expand_from` of them on. expand() writes that form of
+    /// several; null: it is the strip itself.
+    index_t expand_from;
+    index_t (*expanded_bytes)(index_t width); ///< of a strip
+    void (*expand)(const strip_set& strips, index_t width, std::byte* to) = nullptr;
+    void (*multiply_expanded)(const std::byte* strip, const std::byte* x, index_t width, float* y, index_t stride);
     /// Columns [0, width) of a strip as tiles of bfloat16 (simd::tiles) for products of many tokens, with 2 KB between a part of a weight
     /// and the next, and between the last and the next 32 columns; null: there are none.
     void (*put_tiles)(const std::byte* strip, index_t width, std::byte* to) = nullptr;
@@ -121,77 +126,77 @@ inline void tile_rest(index_t tokens, std::integer_sequence<int, Ms...>, matrix_
     (void)((tokens == Ms + 1 && (tile_row<Ms + 1>(x, t, w, rows, stride, y, y_stride), true)) || ...);
 }
 
-/// Whole strips [first, last) of a packed matrix against one token: each stream takes as many as the others, and of those that are left
-/// each is one.
-inline void multiply_streams(const weight_view& w, const std::byte* x, float* y, index_t first, index_t last) {
-    const packed_products& with = *w.products;
-    const index_t bytes = with.strip_bytes(w.width);
-    while (first < last) {
-        const index_t count = std::min(with.streams, last - first), each = (last - first) / count;
-        for (index_t s = first; s < first + each; ++s)
-            with.multiply_one({w.packed + s * bytes, count, each * bytes}, x, w.width, y + s * with.rows, each * with.rows);
-        first += count * each;
-    }
-}
+/// Strips of a packed matrix against all tokens, for those of whole tiles by expanded strips if they are many.
+class packed_multiplier {
+    const weight_view& w_;
+    const packed_products& with_ = *w_.products;
+    const activation_rows& x_;
+    matrix_view<float> y_;
+    index_t bytes_ = with_.strip_bytes(w_.width);
+    index_t tiled_ = y_.rows >= with_.expand_from ? y_.rows / token_tile * token_tile : 0; // tokens that see expanded strips
+    index_t expanded_bytes_ = with_.expanded_bytes(w_.width);
 
-/// f(out, stride) writes the products of strip s with `tokens` tokens from t on: where y has them, or elsewhere if the strip ends beyond
-/// the matrix.
-template <class F>
-inline void write_strip(const weight_view& w, matrix_view<float> y, index_t s, index_t t, index_t tokens, F&& f) {
-    thread_local scratch<float> margin;
-    const index_t rows = w.products->rows, row = s * rows, count = std::min(rows, w.rows - row);
-    if (count == rows) return f(y[t].data() + row, y.stride);
-    float* const out = margin.take(tokens * rows).data();
-    f(out, rows);
-    for (index_t i = 0; i < tokens; ++i) std::copy_n(out + i * rows, count, y[t + i].data() + row);
-}
+    strip_set strips(index_t first, index_t count, index_t each) const { return {w_.packed + first * bytes_, count, each * bytes_}; }
 
-/// Strips [first, last) of a packed matrix against the tokens of whole tiles, expanded. A few strips at a time, which the second-level
-/// cache holds: the activations of a tile of tokens are fetched once for them, and their rows of y lie side by side.
-inline void multiply_expanded(const weight_view& w, const activation_rows& x, matrix_view<float> y, index_t first, index_t last) {
-    thread_local scratch<std::byte> memory;
-    const packed_products& with = *w.products;
-    const index_t bytes = with.strip_bytes(w.width), expanded_bytes = with.expanded_bytes(w.width);
-    const index_t most = std::clamp<index_t>((index_t{512} << 10) / expanded_bytes, 1, 8);
-    std::byte* const expanded = memory.take(most * expanded_bytes).data();
-    for (index_t s = first, count = 0; s < last; s += count) {
-        count = std::min(most, last - s);
-        for (index_t i = 0; i < count; ++i) with.expand(w.packed + (s + i) * bytes, w.width, expanded + i * expanded_bytes);
-        for (index_t t = 0; t + token_tile <= y.rows; t += token_tile) {
-            for (index_t i = 0; i < count; ++i) {
-                write_strip(w, y, s + i, t, token_tile, [&](float* out, index_t stride) {
-                    with.multiply_expanded(expanded + i * expanded_bytes, x.tile(t), w.width, out, stride);
-                });
+    /// Of token t, row r of strip i: y[t · stride + i · apart + r].
+    void multiply(const strip_set& strips, float* y, index_t stride, index_t apart) const {
+        if (tiled_ > 0) {
+            thread_local scratch<std::byte> memory;
+            strip_set expanded = strips;
+            if (with_.expand != nullptr) {
+                std::byte* const to = memory.take(strips.count * expanded_bytes_).data();
+                with_.expand(strips, w_.width, to);
+                expanded = {to, strips.count, expanded_bytes_};
+            }
+            for (index_t t = 0; t < tiled_; t += token_tile) {
+                for (index_t i = 0; i < expanded.count; ++i)
+                    with_.multiply_expanded(expanded.first + i * expanded.apart, x_.tile(t), w_.width, y + t * stride + i * apart, stride);
             }
         }
+        for (index_t t = tiled_, tokens = 0; t < y_.rows; t += tokens) {
+            tokens = x_.tile_of(t).second;
+            with_.multiply(strips, x_.tile(t), tokens, w_.width, y + t * stride, stride, apart);
+        }
     }
-}
+
+  public:
+    packed_multiplier(const weight_view& w, const activation_rows& x, matrix_view<float> y) : w_(w), x_(x), y_(y) {}
+
+    /// Neighbours, as many as the second-level cache holds in their expanded form: activations are fetched once for all of them, and their
+    /// results lie side by side.
+    void multiply_neighbours(index_t first, index_t last) const {
+        const index_t most = std::clamp<index_t>((index_t{512} << 10) / std::max<index_t>(1, expanded_bytes_), 1, 8);
+        for (index_t count = 0; first < last; first += count) {
+            count = std::min(most, last - first);
+            multiply(strips(first, count, 1), y_.data + first * with_.rows, y_.stride, with_.rows);
+        }
+    }
+    /// As many streams as are best read side by side, each as long as the others; of strips that are left each is one.
+    void multiply_streams(index_t first, index_t last) const {
+        while (first < last) {
+            const index_t count = std::min(with_.streams, last - first), each = (last - first) / count;
+            for (index_t s = first; s < first + each; ++s)
+                multiply(strips(s, count, each), y_.data + s * with_.rows, y_.stride, each * with_.rows);
+            first += count * each;
+        }
+    }
+    /// The last one, which ends beyond the matrix.
+    void multiply_last(index_t s) const {
+        thread_local scratch<float> margin;
+        const index_t row = s * with_.rows, count = w_.rows - row;
+        float* const out = margin.take(y_.rows * with_.rows).data();
+        multiply(strips(s, 1, 0), out, with_.rows, 0);
+        for (index_t t = 0; t < y_.rows; ++t) std::copy_n(out + t * with_.rows, count, y_[t].data() + row);
+    }
+    bool is_for_many() const { return tiled_ > 0; }
+};
 
 /// Strips [first, last) of a packed matrix against all tokens.
 inline void multiply_packed(const weight_view& w, const activation_rows& x, matrix_view<float> y, index_t first, index_t last) {
-    const packed_products& with = *w.products;
-    index_t done = 0; // tokens
-    if (y.rows == 1) {
-        const index_t whole = std::min(last, w.rows / with.rows);
-        multiply_streams(w, x.tile(0), y.data, first, whole);
-        first = std::max(first, whole);
-    } else if (with.expand != nullptr && y.rows >= 2 * token_tile) { // for one tile it does not pay
-        multiply_expanded(w, x, y, first, last);
-        done = y.rows / token_tile * token_tile;
-    }
-    for (index_t s = first; s < last; ++s) {
-        const std::byte* const strip = w.packed + s * with.strip_bytes(w.width);
-        for (index_t t = done; t < y.rows;) {
-            const index_t tokens = x.tile_of(t).second;
-            write_strip(w, y, s, t, tokens, [&](float* out, index_t stride) {
-                if (tokens == 1)
-                    with.multiply_one({strip, 1, 0}, x.tile(t), w.width, out, 0);
-                else
-                    with.multiply(strip, x.tile(t), tokens, w.width, out, stride);
-            });
-            t += tokens;
-        }
-    }
+    const packed_multiplier all(w, x, y);
+    const index_t whole = std::min(last, w.rows / w.products->rows);
+    all.is_for_many() ? all.multiply_neighbours(first, whole) : all.multiply_streams(first, whole);
+    if (whole < last) all.multiply_last(whole);
 }
 
 /// Strips [first, last) of a packed matrix against all tokens, by tiles, with weights of as many parts. 256 columns of two tiles of weights

@@ -80,30 +80,26 @@ struct float_packing {
         }
     }
 
-    /// y[i · y_apart + t · stride + r] = row r of strip i · token t, for tokens [0, Tokens) of a tile of `size` and up to Streams strips.
+    /// packed_products::multiply for tokens [0, Tokens) of a tile of `size` and up to Streams strips, some units of each in turn.
     template <int Tokens, int Streams, class X>
-    static void multiply(const strip_streams& strips, const X* x, index_t size, index_t width, float* y, index_t stride,
-                         index_t y_apart = 0) {
-        const int count = strips.at_most<Streams>();
-        typename Isa::floats sum[Streams][registers][Tokens];
-#pragma GCC unroll 16
-        for (int i = 0; i < Streams * registers; ++i) {
-#pragma GCC unroll 8
-            for (int t = 0; t < Tokens; ++t) sum[i / registers][i % registers][t] = Isa::zero();
-        }
+    [[gnu::noinline]] static void multiply(const strip_set& strips, const X* x, index_t size, index_t width, float* y, index_t stride,
+                                           index_t y_apart) {
         constexpr index_t values = unit::x_form == activation_form::floats ? unit::columns : 1; // of x to a unit
-        const std::byte* at = strips.first;
-        for (index_t u = 0; u < units(width); ++u, at += registers * unit_bytes, x += values * size) {
+        const int count = strips.at_most<Streams>();
+        const index_t all = units(width), turn = Streams == 1 ? all : 4;
+        sums<Tokens> of[Streams] = {};
+        for (index_t first = 0; first < all; first += turn) {
+            const index_t last = std::min(all, first + turn);
 #pragma GCC unroll 1
             for (int i = 0; i < count; ++i) {
-                const std::byte* const from = at + i * strips.apart;
-                simd::prefetch_ahead<simd::ahead_near, Tokens == 1 ? simd::ahead_far : 0>(from, registers * unit_bytes);
-#pragma GCC unroll 2
-                for (int r = 0; r < registers; ++r) {
-                    const unit w = unit::read(from + r * unit_bytes);
-#pragma GCC unroll 8
-                    for (int t = 0; t < Tokens; ++t) sum[i][r][t] = w.add_to(sum[i][r][t], x + t, size);
+                sums<Tokens> sum = of[i];
+                const std::byte* at = strips.first + i * strips.apart + first * registers * unit_bytes;
+                const X* values_of_x = x + first * values * size;
+                for (index_t u = first; u < last; ++u, at += registers * unit_bytes, values_of_x += values * size) {
+                    simd::prefetch_ahead<simd::ahead_near, Streams == 1 ? 0 : simd::ahead_far>(at, registers * unit_bytes);
+                    add_unit(sum, at, values_of_x, size);
                 }
+                of[i] = sum;
             }
         }
         // Unrolled like the rest, or the sums would not be in registers.
@@ -112,23 +108,23 @@ struct float_packing {
 #pragma GCC unroll 2
             for (int r = 0; r < registers; ++r) {
 #pragma GCC unroll 8
-                for (int t = 0; t < Tokens; ++t) Isa::store(y + i * y_apart + t * stride + r * Isa::rows, sum[i][r][t]);
+                for (int t = 0; t < Tokens; ++t) Isa::store(y + i * y_apart + t * stride + r * Isa::rows, of[i].at[r][t]);
             }
         }
     }
 
-    /// multiply for the tokens of a whole tile of `size`, two or more, as many at a time as the registers hold sums for.
-    template <class X>
-    static void multiply_tile(const std::byte* strip, const X* x, index_t size, index_t width, float* y, index_t stride) {
+    /// packed_products::multiply, of as many tokens at once as the registers hold sums for, and of Streams strips.
+    template <int Streams, class X>
+    static void multiply(const strip_set& strips, const X* x, index_t tokens, index_t width, float* y, index_t stride, index_t y_apart) {
         constexpr int most = Isa::rows >= 16 ? 8 : 4;
-        const strip_streams one{strip, 1, 0};
-        if (size >= most) {
-            for (index_t t = 0; t < size; t += most) multiply<most, 1>(one, x + t, size, width, y + t * stride, stride);
-        } else if (size == 4) {
-            multiply<4, 1>(one, x, size, width, y, stride);
-        } else {
-            multiply<2, 1>(one, x, size, width, y, stride);
-        }
+        strips.for_each_of<Streams>([&](const strip_set& some, index_t i) {
+            float* const out = y + i * y_apart;
+            if (tokens == 1) return multiply<1, Streams>(some, x, tokens, width, out, stride, y_apart);
+            if (tokens == 2) return multiply<2, Streams>(some, x, tokens, width, out, stride, y_apart);
+            if (tokens == 4) return multiply<4, Streams>(some, x, tokens, width, out, stride, y_apart);
+            for (index_t t = 0; t < tokens; t += most)
+                multiply<most, Streams>(some, x + t, tokens, width, out + t * stride, stride, y_apart);
+        });
     }
 
     /// bfloat16 that hold all bits of a weight.
@@ -160,12 +156,29 @@ struct float_packing {
         }
     }
 
-    /// A strip as one of F32.
-    static void expand(const std::byte* strip, index_t width, std::byte* to) {
-        for (index_t u = 0; u < units(width); ++u, strip += registers * unit_bytes, to += unit::columns * rows * 4) {
-            for (int i = 0; i < registers; ++i) {
-                unit::read(strip + i * unit_bytes).write(reinterpret_cast<float*>(to) + i * Isa::rows, rows);
+    /// Strips as such of F32.
+    static void expand(const strip_set& strips, index_t width, float* to) {
+        for (index_t i = 0; i < strips.count; ++i) {
+            const std::byte* from = strips.first + i * strips.apart;
+            for (index_t u = 0; u < units(width); ++u, from += registers * unit_bytes, to += unit::columns * rows) {
+                simd::prefetch_ahead<>(from, registers * unit_bytes);
+                for (int r = 0; r < registers; ++r) unit::read(from + r * unit_bytes).write(to + r * Isa::rows, rows);
             }
+        }
+    }
+
+  private:
+    template <int Tokens>
+    struct sums {
+        typename Isa::floats at[registers][Tokens];
+    };
+    template <int Tokens, class X>
+    __attribute__((always_inline)) static void add_unit(sums<Tokens>& sum, const std::byte* from, const X* x, index_t size) {
+#pragma GCC unroll 2
+        for (int r = 0; r < registers; ++r) {
+            const unit w = unit::read(from + r * unit_bytes);
+#pragma GCC unroll 8
+            for (int t = 0; t < Tokens; ++t) sum.at[r][t] = w.add_to(sum.at[r][t], x + t, size);
         }
     }
 };
@@ -175,26 +188,29 @@ namespace detail {
 template <class Isa, class F, bool Tiled>
 constexpr packed_products make_float_products() {
     using form = float_packing<Isa, F>;
-    using expanded = float_packing<Isa, format::f32>;
+    constexpr bool expands = requires(const typename form::unit& u, float* to) { u.write(to, form::rows); };
+    using expanded = std::conditional_t<expands, float_packing<Isa, format::f32>, form>;
     using value = std::conditional_t<form::unit::x_form == activation_form::floats, float, std::uint32_t>;
     packed_products out{
         .rows = form::rows,
         .x_form = form::unit::x_form,
         .strip_bytes = &form::strip_bytes,
         .pack = &form::pack,
-        .multiply = [](const std::byte* strip, const std::byte* x, index_t tokens, index_t width, float* y,
-                       index_t stride) { form::multiply_tile(strip, reinterpret_cast<const value*>(x), tokens, width, y, stride); },
-        .multiply_one =
-            [](const strip_streams& strips, const std::byte* x, index_t width, float* y, index_t y_apart) {
-                form::template multiply<1, Isa::streams>(strips, reinterpret_cast<const value*>(x), 1, width, y, 0, y_apart);
+        .multiply =
+            [](const strip_set& strips, const std::byte* x, index_t tokens, index_t width, float* y, index_t stride, index_t y_apart) {
+                form::template multiply<Isa::streams>(strips, reinterpret_cast<const value*>(x), tokens, width, y, stride, y_apart);
             },
-        .streams = Isa::streams};
-    if constexpr (requires(const typename form::unit& u, float* to) { u.write(to, form::rows); }) {
-        out.expanded_bytes = [](index_t width) { return expanded::strip_bytes(form::units(width) * form::unit::columns); };
-        out.expand = &form::expand;
-        out.multiply_expanded = [](const std::byte* strip, const std::byte* x, index_t width, float* y, index_t stride) {
-            expanded::multiply_tile(strip, reinterpret_cast<const float*>(x), token_tile, form::units(width) * form::unit::columns, y,
-                                    stride);
+        .streams = Isa::streams,
+        .expand_from = Isa::expand_from,
+        .expanded_bytes = [](index_t width) { return expanded::strip_bytes(form::units(width) * form::unit::columns); },
+        .multiply_expanded =
+            [](const std::byte* strip, const std::byte* x, index_t width, float* y, index_t stride) {
+                expanded::template multiply<1>({strip, 1, 0}, reinterpret_cast<const value*>(x), token_tile,
+                                               form::units(width) * form::unit::columns, y, stride, 0);
+            }};
+    if constexpr (expands) {
+        out.expand = [](const strip_set& strips, index_t width, std::byte* to) {
+            form::expand(strips, width, reinterpret_cast<float*>(to));
         };
     }
     if constexpr (Tiled) out.put_tiles = &form::put_tiles, out.tile_parts = form::tile_parts;

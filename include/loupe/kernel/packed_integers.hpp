@@ -241,19 +241,18 @@ struct packing {
     using chunk = chunk_with<added>;
     using expanded_chunk = chunk_with<added == 0 ? 0 : 128>;
 
-    /// y[i · y_apart + t · stride + r] = row r of strip i · token t, for tokens [0, Tokens) of a tile of `size` and up to Streams strips;
-    /// writes `rows` values for each.
-    template <int Tokens, int Streams = 1>
-    static void multiply(const strip_streams& strips, const quantized_chunk* x, index_t size, index_t width, float* y, index_t stride,
-                         index_t y_apart = 0) {
-        const int count = strips.at_most<Streams>();
-        floats sum[Streams][Tokens];
+    /// packed_products::multiply for tokens [0, Tokens) of a tile of `size` and up to Isa::streams strips.
+    template <int Tokens>
+    [[gnu::noinline]] static void multiply(const strip_set& strips, const quantized_chunk* x, index_t size, index_t width, float* y,
+                                           index_t stride, index_t y_apart) {
+        const int count = strips.at_most<Isa::streams>();
+        floats sum[Isa::streams][Tokens];
         for (auto& of_strip : sum) {
             for (auto& s : of_strip) s = Isa::zero();
         }
         const quantized_chunk* const row = x;
         x += size;
-        for_chunks<Streams>(
+        for_chunks<Isa::streams>(
             strips, width,
             [&](int i, index_t c, const std::byte* from, const std::byte* scales, const floats& d, const floats& dmin)
                 __attribute__((always_inline)) {
@@ -268,12 +267,28 @@ struct packing {
         }
     }
 
-    /// A strip as width / 32 chunks.
-    static void expand(const std::byte* strip, index_t width, expanded_chunk* to) {
-        for_chunks<1>(
-            {strip, 1, 0}, width,
-            [&](int, index_t c, const std::byte* from, const std::byte* scales, const floats& d, const floats& dmin)
-                __attribute__((always_inline)) { read(from, scales, d, dmin, to[c]); });
+    /// packed_products::multiply, of as many tokens at once as the registers hold sums for.
+    static void multiply(const strip_set& strips, const quantized_chunk* x, index_t tokens, index_t width, float* y, index_t stride,
+                         index_t y_apart) {
+        constexpr int most = Isa::rows >= 16 ? 8 : 4;
+        strips.for_each_of<Isa::streams>([&](const strip_set& some, index_t i) {
+            float* const out = y + i * y_apart;
+            if (tokens == 1) return multiply<1>(some, x, tokens, width, out, stride, y_apart);
+            if (tokens == 2) return multiply<2>(some, x, tokens, width, out, stride, y_apart);
+            if (tokens == 4) return multiply<4>(some, x, tokens, width, out, stride, y_apart);
+            for (index_t t = 0; t < tokens; t += most) multiply<most>(some, x + t, tokens, width, out + t * stride, stride, y_apart);
+        });
+    }
+
+    /// Strips as width / 32 chunks each.
+    static void expand(const strip_set& strips, index_t width, expanded_chunk* to) {
+        const index_t chunks = width / 32;
+        strips.for_each_of<Isa::streams>([&](const strip_set& some, index_t first) {
+            for_chunks<Isa::streams>(
+                some, width,
+                [&](int i, index_t c, const std::byte* from, const std::byte* scales, const floats& d, const floats& dmin)
+                    __attribute__((always_inline)) { read(from, scales, d, dmin, to[(first + i) * chunks + c]); });
+        });
     }
 
     /// Columns [0, width) of a strip as tiles of 32, every second one of memory.
@@ -293,7 +308,7 @@ struct packing {
 
     /// f(i, the chunk's number, its codes, its scales, its block's scales) for all chunks of strips i.
     template <int Streams, class Body>
-    __attribute__((always_inline)) static void for_chunks(const strip_streams& strips, index_t width, Body&& f) {
+    __attribute__((always_inline)) static void for_chunks(const strip_set& strips, index_t width, Body&& f) {
         const int count = strips.at_most<Streams>();
         const std::byte* at = strips.first;
         index_t chunk = 0;
@@ -479,20 +494,12 @@ constexpr packed_products make_products() {
         .x_form = Isa::signed_activations ? activation_form::signed_bytes : activation_form::unsigned_bytes,
         .strip_bytes = &form::strip_bytes,
         .pack = &form::pack,
-        .multiply =
-            [](const std::byte* strip, const std::byte* x, index_t tokens, index_t width, float* y, index_t stride) {
-                const auto* q = activations_of(x);
-                const strip_streams one{strip, 1, 0};
-                if (tokens == 2) return form::template multiply<2>(one, q, tokens, width, y, stride);
-                for (index_t t = 0; t < tokens; t += 4) form::template multiply<4>(one, q + t, tokens, width, y + t * stride, stride);
-            },
-        .multiply_one =
-            [](const strip_streams& strips, const std::byte* x, index_t width, float* y, index_t y_apart) {
-                form::template multiply<1, Isa::streams>(strips, activations_of(x), 1, width, y, 0, y_apart);
-            },
+        .multiply = [](const strip_set& strips, const std::byte* x, index_t tokens, index_t width, float* y, index_t stride,
+                       index_t y_apart) { form::multiply(strips, activations_of(x), tokens, width, y, stride, y_apart); },
         .streams = Isa::streams,
+        .expand_from = Isa::expand_from,
         .expanded_bytes = [](index_t width) { return width / 32 * static_cast<index_t>(sizeof(chunk)); },
-        .expand = [](const std::byte* strip, index_t width, std::byte* to) { form::expand(strip, width, reinterpret_cast<chunk*>(to)); },
+        .expand = [](const strip_set& strips, index_t width, std::byte* to) { form::expand(strips, width, reinterpret_cast<chunk*>(to)); },
         .multiply_expanded =
             [](const std::byte* strip, const std::byte* x, index_t width, float* y, index_t stride) {
                 chunk::template multiply<token_tile>(reinterpret_cast<const chunk*>(strip), width / 32, activations_of(x), y, stride);

@@ -43,8 +43,9 @@ template <int Rows, bool SignedActivations = false>
 struct int8_portable {
     static constexpr int rows = Rows;
     static constexpr bool signed_activations = SignedActivations;
-    static constexpr int streams = 3;         ///< strips that a product of one token reads side by side
-    static constexpr int tokens_together = 2; ///< tokens whose sums of 32 columns are taken side by side
+    static constexpr int streams = 3;          ///< strips that a product of one token reads side by side
+    static constexpr int tokens_together = 2;  ///< tokens whose sums of 32 columns are taken side by side
+    static constexpr index_t expand_from = 16; ///< tokens from which on it pays to expand a strip
     struct bytes {
         std::array<std::uint8_t, 4 * Rows> at;
     };
@@ -236,6 +237,7 @@ struct int8_avx2 {
     static constexpr bool signed_activations = false;
     static constexpr int streams = 1;
     static constexpr int tokens_together = 1; // four products of a sum do not wait for each other
+    static constexpr index_t expand_from = 16;
     using bytes = __m256i;
     using ints = __m256i;
     using floats = __m256;
@@ -260,13 +262,10 @@ struct int8_avx2 {
     }
 
   private:
-    struct four_quads {
-        __m256i at[4];
-    };
-    static four_quads quads(const std::uint8_t* x) {
-        int of[4];
-        std::memcpy(of, x, sizeof of);
-        return {_mm256_set1_epi32(of[0]), _mm256_set1_epi32(of[1]), _mm256_set1_epi32(of[2]), _mm256_set1_epi32(of[3])};
+    static __m256i quad(const std::uint8_t* x) {
+        int four;
+        std::memcpy(&four, x, sizeof four);
+        return _mm256_set1_epi32(four);
     }
     static __m256i widen(__m256i pairs) { return _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)); }
     /// Two parts of each row's sum in 16 bits. 2 · 255 · 32 fits; the sum of four such need not, as long as that without the 128 in the
@@ -277,16 +276,21 @@ struct int8_avx2 {
         return _mm256_add_epi16(a, b);
     }
     template <int Largest>
-    static ints sum_of(ints start, const bytes* w, const __m256i* x) {
+    static ints sum_of(ints start, const bytes* w, const std::uint8_t* x) {
+        const __m256i quads[4] = {quad(x), quad(x + 4), quad(x + 8), quad(x + 12)};
         if constexpr (Largest <= 16) { // 8 · 255 · 16 fits 16 bits
-            return _mm256_add_epi32(start, widen(words(w, x)));
+            return _mm256_add_epi32(start, widen(words(w, quads)));
         } else { // 2 · 255 · 128 does not: magnitudes of weights, the sign moved to the activations
             for (int q = 0; q < 4; ++q) {
-                const __m256i signed_x = _mm256_xor_si256(x[q], _mm256_set1_epi8(-128));
+                const __m256i signed_x = _mm256_xor_si256(quads[q], _mm256_set1_epi8(-128));
                 start = _mm256_add_epi32(start, widen(_mm256_maddubs_epi16(_mm256_abs_epi8(w[q]), _mm256_sign_epi8(signed_x, w[q]))));
             }
             return start;
         }
+    }
+    static ints sum_of_words(ints start, const bytes* w, const std::uint8_t* x) {
+        const __m256i quads[4] = {quad(x), quad(x + 4), quad(x + 8), quad(x + 12)};
+        return _mm256_add_epi16(start, words(w, quads));
     }
 
   public:
@@ -302,8 +306,8 @@ struct int8_avx2 {
     template <int Largest, int Tokens>
     static void dot_words(ints* low, ints* high, const bytes* w, const std::uint8_t* x, index_t) {
         static_assert(Largest <= 32 && Tokens == 1);
-        *low = _mm256_add_epi16(*low, words(w, quads(x).at));
-        *high = _mm256_add_epi16(*high, words(w + 4, quads(x + 16).at));
+        *low = sum_of_words(*low, w, x);
+        *high = sum_of_words(*high, w + 4, x + 16);
     }
     static floats weigh(ints v, std::int16_t n) { return to_floats(_mm256_madd_epi16(v, _mm256_set1_epi16(n))); }
     static floats weigh(ints low, ints high, const std::int16_t* n) {
@@ -313,8 +317,8 @@ struct int8_avx2 {
     template <int Largest, int Tokens>
     static void dot(ints* low, ints* high, const bytes* w, const std::uint8_t* x, index_t) {
         static_assert(Tokens == 1);
-        *low = sum_of<Largest>(*low, w, quads(x).at);
-        *high = sum_of<Largest>(*high, w + 4, quads(x + 16).at);
+        *low = sum_of<Largest>(*low, w, x);
+        *high = sum_of<Largest>(*high, w + 4, x + 16);
     }
     static ints all(std::int32_t v) { return _mm256_set1_epi32(v); }
     static floats zero() { return _mm256_setzero_ps(); }
@@ -358,6 +362,7 @@ struct int8_vnni {
     static constexpr bool signed_activations = true;
     static constexpr int streams = is_intel_server ? 8 : 1; // see prefetch.hpp
     static constexpr int tokens_together = 8;
+    static constexpr index_t expand_from = 40;
     using bytes = __m512i;
     using ints = __m512i;
     using floats = __m512;
@@ -391,7 +396,7 @@ struct int8_vnni {
     }
     /// The four instructions of a sum wait for each other, so those of all sums take turns.
     template <int, int Tokens>
-    static void dot(ints* low, ints* high, const bytes* w, const std::uint8_t* x, index_t apart) {
+    __attribute__((always_inline)) static void dot(ints* low, ints* high, const bytes* w, const std::uint8_t* x, index_t apart) {
         const auto add = [](ints sum, bytes quad, const std::uint8_t* of) {
             int four;
             std::memcpy(&four, of, sizeof four);
@@ -407,7 +412,7 @@ struct int8_vnni {
         }
     }
     template <int Largest, int Tokens>
-    static void dot_words(ints* low, ints* high, const bytes* w, const std::uint8_t* x, index_t apart) {
+    __attribute__((always_inline)) static void dot_words(ints* low, ints* high, const bytes* w, const std::uint8_t* x, index_t apart) {
         dot<Largest, Tokens>(low, high, w, x, apart);
     }
     static floats weigh(ints low, ints high, const std::int16_t* n) {
