@@ -1,6 +1,6 @@
 # The instruction set to build for. It is looked up anew at every configure, never cached, and spelled out on the command line: when the
 # processor has changed the flags change, so neither a build folder nor a compiler cache can hand out objects made for another machine.
-set(LOUPE_MACHINE "native" CACHE STRING "native, amx (avx512 with tiles of BF16), avx512 (x86-64-v4 with VNNI and BF16), avx2 (x86-64-v3) or baseline (x86-64)")
+set(LOUPE_MACHINE "native" CACHE STRING "native, amx (avx512 with tiles of BF16), avx512 (x86-64-v4 with VNNI and BF16, as on AMD's servers), avx2 (x86-64-v3) or baseline (x86-64)")
 set_property(CACHE LOUPE_MACHINE PROPERTY STRINGS native amx avx512 avx2 baseline)
 
 set(_loupe_machine ${LOUPE_MACHINE})

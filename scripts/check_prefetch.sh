@@ -17,12 +17,12 @@ for compiler in g++ clang++; do
         # shellcheck disable=SC2086
         "$compiler" -std=c++20 -O2 $machine -Iinclude -c "$work/products.cpp" -o "$work/products.o"
         objdump -dC --no-show-raw-insn "$work/products.o" | LC_ALL=C awk -v who="$compiler $machine" '
-            /^[0-9a-f]+ <.*>:$/ { # multiply<tokens> of integers, multiply<tokens, streams, unit of activations> of floats
+            /^[0-9a-f]+ <.*>:$/ { # multiply_tokens<tokens> of integers, <tokens, streams, unit of activations> of floats
                 product = ""
-                if (/::multiply<[1248](, [0-9]+, [a-z ]+)?>\(/ && match($0, /format::[a-z0-9_]+/)) {
+                if (/::multiply_tokens<[^<>]*>\(/ && match($0, /format::[a-z0-9_]+/)) {
                     product = substr($0, RSTART + 8, RLENGTH - 8)
-                    match($0, /::multiply<[1248]/)
-                    product = product " of " substr($0, RSTART + 11, 1)
+                    match($0, /::multiply_tokens<[^<>]*>/)
+                    product = product " " substr($0, RSTART + 17, RLENGTH - 17)
                     found[product] += 0
                 }
             }
@@ -30,16 +30,17 @@ for compiler in g++ clang++; do
             END {
                 for (product in found) {
                     split(product, of, " ")
-                    if (of[3] == 1) ++formats
+                    if (of[2] ~ /^<1[,>]/) one[of[1]] = 1
                     wanted = of[1] == "q5_k" || who ~ /amx|fp16/
                     if ((found[product] > 0) != wanted) {
-                        print "check_prefetch.sh: " who ": expected " (wanted ? "" : "no ") "prefetches in the product with " product " tokens, found " found[product]
+                        print "check_prefetch.sh: " who ": expected " (wanted ? "" : "no ") "prefetches in the product of " product ", found " found[product]
                         bad = 1
                     }
                 }
+                for (format in one) ++formats
                 if (formats < 17) { print "check_prefetch.sh: " who ": expected the products of one token of all formats, found those of " formats + 0; bad = 1 }
                 if (bad) exit 1
-                print who ": of the products of " formats " formats, that of q5_k prefetches " found["q5_k of 1"] " times"
+                print who ": of the products of " formats " formats, that of q5_k prefetches " found["q5_k <1>"] " times"
             }'
     done
 done

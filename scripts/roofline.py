@@ -248,7 +248,7 @@ def draw(machine, date, roofs, points):
         y += 6
     y += 12
     for line in ("Bytes: every operand and result", "once. A point above the slanted", "line has them in a cache.", "",
-                 "Packed products of integers stand", "under the roof of 8-bit integers, all", "else under that of floats (BF16: twice", "that)."):
+                 "Packed products of integers stand", "under the roof of 8-bit integers, all", "else under that of floats (BF16: up to", "twice that)."):
         out.append(f'<text x="{RIGHT + 22}" y="{y}" font-size="12" fill="#555">{line}</text>')
         y += 17
     out.append("</svg>\n")

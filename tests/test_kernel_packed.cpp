@@ -102,30 +102,38 @@ TEST_CASE("packed: a product is that of the decoded weights with the rounded act
     });
 }
 
-// Columns lie in pairs where a product takes two at once.
+// Columns lie in pairs where a product takes two at once, and in the form for many tokens as well.
 TEST_CASE("packed: floats of an odd width", "[packed]") {
-    constexpr index_t rows = 5, width = 7, tokens = 11;
-    const auto x = random_floats(tokens * width, 9);
+    constexpr index_t rows = 5, width = 7;
     for_each_format([&]<class F>() {
         if constexpr (!is::integer_format<F>) {
             const format::info& f = format::info_of<F>();
             const auto blocks = random_blocks(f, rows, width);
-            CHECK(worst_error(packed_view(f, blocks.data(), rows, width, *kernel::products_for(f)), x, tokens) <=
-                  static_cast<double>(width) / 2);
+            for (const index_t tokens : {11, 47}) {
+                const auto x = random_floats(tokens * width, 9);
+                for (const auto* products : {kernel::products_for(f), kernel::products_for<simd::int8_portable<8>>(f),
+                                             kernel::products_for<simd::int8_portable<16, true>>(f)}) {
+                    CHECK(worst_error(packed_view(f, blocks.data(), rows, width, *products), x, tokens) <= static_cast<double>(width) / 2);
+                }
+            }
         }
     });
 }
 
 TEST_CASE("packed: all sets of instructions give the same bits", "[packed]") {
-    constexpr index_t rows = 245, width = 256, tokens = 47; // strips more than twice as many as are read side by side, and a rest
+    // rows: strips more than twice as many as are read side by side, those of floats too, and a rest
+    constexpr index_t rows = 549, width = 256, tokens = 47;
     const auto x = random_floats(tokens * width, 2);
     for_each_format([&]<class F>() {
         const format::info& f = format::info_of<F>();
         const auto blocks = random_blocks(f, rows, width);
         const auto with = [&](const kernel::packed_products* products) {
             const packed_view w(f, blocks.data(), rows, width, *products);
-            const auto all = product(w, x, tokens), first = product(w, x, 1);
-            CHECK(std::equal(first.begin(), first.end(), all.begin()));
+            const auto all = product(w, x, tokens);
+            for (const index_t few : {1, 15}) { // by streams, and tiles of 8, 4, 2 and 1
+                const auto first = product(w, x, few);
+                CHECK(std::equal(first.begin(), first.end(), all.begin()));
+            }
             return all;
         };
         const auto plain = with(kernel::products_for<simd::int8_portable<8>>(f));
@@ -173,12 +181,15 @@ TEST_CASE("packed: the largest weights against the largest activations do not sa
             const packed_view other(f, blocks.data(), rows, width, *kernel::products_for<simd::int8_portable<16, true>>(f));
             const packed_view native(f, blocks.data(), rows, width, *kernel::products_for(f));
             for (const float sign : {1.0F, -1.0F}) {
-                const aligned_vector<float> x(static_cast<std::size_t>(width), sign);
-                CHECK((product(native, x, 1) == product(plain, x, 1)));
-                CHECK((product(other, x, 1) == product(plain, x, 1)));
+                constexpr index_t tokens = 47; // few and many: of 47 the last seven see other forms of weights than the first
+                const aligned_vector<float> x(static_cast<std::size_t>(tokens * width), sign);
+                const auto expected = product(plain, x, tokens);
+                for (std::size_t i = 0; i < expected.size(); ++i) REQUIRE(expected[i] == expected[i % static_cast<std::size_t>(rows)]);
+                CHECK((product(native, x, tokens) == expected));
+                CHECK((product(other, x, tokens) == expected));
 #if defined(__AVX2__) && defined(__FMA__) && defined(__F16C__)
                 const packed_view avx2(f, blocks.data(), rows, width, *kernel::products_for<simd::int8_avx2>(f));
-                CHECK((product(avx2, x, 1) == product(plain, x, 1)));
+                CHECK((product(avx2, x, tokens) == expected));
 #endif
             }
         }
@@ -200,6 +211,26 @@ TEST_CASE("packed: a token's result is the same beside any others and with any n
             }
         }
     });
+}
+
+TEST_CASE("packed: rows of results may lie apart, and there may be none", "[packed]") {
+    constexpr index_t rows = 301, width = 256, stride = rows + 5;
+    const auto& f = format::info_of<format::q4_k>();
+    const auto blocks = random_blocks(f, rows, width);
+    const packed_view w(f, blocks.data(), rows, width, *kernel::products_for(f));
+    executor one(1);
+    for (const index_t tokens : {0, 1, 5, 47}) {
+        const auto x = random_floats(tokens * width, 41);
+        constexpr float untouched = -7.5F;
+        aligned_vector<float> y(static_cast<std::size_t>(tokens * stride), untouched);
+        kernel::matmul(w, {x.data(), tokens, width}, {y.data(), tokens, rows, stride}, one);
+        const auto expected = product(w, x, tokens);
+        for (index_t t = 0; t < tokens; ++t) {
+            const auto row = y.begin() + t * stride;
+            CHECK(std::equal(row, row + rows, expected.begin() + t * rows));
+            CHECK(std::all_of(row + rows, row + stride, [&](float v) { return v == untouched; }));
+        }
+    }
 }
 
 // Products that share x share its rounding; two of the same memory but other sizes must not.

@@ -113,7 +113,8 @@ void add_common(std::vector<variant>& list) {
     add<Base, with<Base, slot::weights<weights::requantized<format::q8_0>>>>(list, "weights-q8_0", "matrices rounded to Q8_0");
     add<Base, with<Base, slot::weights<weights::requantized<format::q4_0>>>>(list, "weights-q4_0", "matrices rounded to Q4_0");
     add<Base, with<Base, slot::weights<weights::packed<>>>>(
-        list, "int8-products", "packed products: activations rounded to 8 bits, or to BF16 before BF16 matrices", always, true);
+        list, "int8-products", "packed products: activations rounded to 8 bits, or to BF16 before BF16 matrices where that is faster",
+        always, true);
     add<Base, with<Base, slot::weights<weights::tiled<>>>>(
         list, "tile-products",
         "the same, but of 16 tokens and more by tiles of BF16, weights but F32 and F16 rounded, where the machine has AMX", always, true);

@@ -21,9 +21,9 @@ struct strip_set {
     const std::byte* first;
     index_t count, apart;
 
-    /// How many there are, at most `Most`: as the compiler knows, one if there are no more.
+    /// Their number, which must not exceed Most; a constant where that is 1.
     template <int Most>
-    int at_most() const {
+    int count_up_to() const {
         return Most == 1 ? 1 : static_cast<int>(count);
     }
     /// f(a set of at most `Most` of them, the number of its first), for all.
@@ -32,6 +32,15 @@ struct strip_set {
         for (index_t i = 0; i < count; i += Most) f(strip_set{first + i * apart, std::min<index_t>(Most, count - i), apart}, i);
     }
 };
+
+/// f.operator()<N>(t) for the N tokens from t on of a tile, all of its `tokens`, as many at once as the registers of Isa hold sums for.
+template <class Isa>
+inline void for_tokens_at_once(index_t tokens, auto&& f) {
+    constexpr int most = Isa::rows >= 16 ? 8 : 4;
+    if (tokens == 1) return f.template operator()<1>(0);
+    if (tokens == 2) return f.template operator()<2>(0);
+    for (index_t t = 0; t < tokens; t += most) tokens == 4 ? f.template operator()<4>(t) : f.template operator()<most>(t);
+}
 
 /// Products with the matrices of one format, laid out for them in strips of `rows` rows; see kernel/packed.hpp.
 struct packed_products {
@@ -165,7 +174,8 @@ class packed_multiplier {
     /// Neighbours, as many as the second-level cache holds in their expanded form: activations are fetched once for all of them, and their
     /// results lie side by side.
     void multiply_neighbours(index_t first, index_t last) const {
-        const index_t most = std::clamp<index_t>((index_t{512} << 10) / std::max<index_t>(1, expanded_bytes_), 1, 8);
+        constexpr index_t cached = index_t{512} << 10, enough = 8; // bytes, and strips: half a kilobyte of each row of y
+        const index_t most = std::clamp<index_t>(cached / std::max<index_t>(1, expanded_bytes_), 1, enough);
         for (index_t count = 0; first < last; first += count) {
             count = std::min(most, last - first);
             multiply(strips(first, count, 1), y_.data + first * with_.rows, y_.stride, with_.rows);
@@ -193,6 +203,7 @@ class packed_multiplier {
 
 /// Strips [first, last) of a packed matrix against all tokens.
 inline void multiply_packed(const weight_view& w, const activation_rows& x, matrix_view<float> y, index_t first, index_t last) {
+    if (y.rows == 0) return;
     const packed_multiplier all(w, x, y);
     const index_t whole = std::min(last, w.rows / w.products->rows);
     all.is_for_many() ? all.multiply_neighbours(first, whole) : all.multiply_streams(first, whole);

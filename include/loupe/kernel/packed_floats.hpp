@@ -1,5 +1,6 @@
 // Weights in F32, F16 and BF16, laid out for products: strips of two registers of rows, column by column, so that one load serves as many
-// rows as it has lanes and no sum goes across them. BF16 takes two columns at once, and products of bfloat16 where the target has them.
+// rows as it has lanes and no sum goes across them. BF16 takes two columns at once, and products of bfloat16 where the target is faster by
+// them.
 #pragma once
 
 #include <loupe/core/compat/int8.hpp>
@@ -82,11 +83,11 @@ struct float_packing {
 
     /// packed_products::multiply for tokens [0, Tokens) of a tile of `size` and up to Streams strips, some units of each in turn.
     template <int Tokens, int Streams, class X>
-    [[gnu::noinline]] static void multiply(const strip_set& strips, const X* x, index_t size, index_t width, float* y, index_t stride,
-                                           index_t y_apart) {
+    [[gnu::noinline]] static void multiply_tokens(const strip_set& strips, const X* x, index_t size, index_t width, float* y,
+                                                  index_t stride, index_t y_apart) {
         constexpr index_t values = unit::x_form == activation_form::floats ? unit::columns : 1; // of x to a unit
-        const int count = strips.at_most<Streams>();
-        const index_t all = units(width), turn = Streams == 1 ? all : 4;
+        const int count = strips.count_up_to<Streams>();
+        const index_t all = units(width), turn = Streams == 1 ? all : 4; // units that share a trip of the sums to memory
         sums<Tokens> of[Streams] = {};
         for (index_t first = 0; first < all; first += turn) {
             const index_t last = std::min(all, first + turn);
@@ -113,17 +114,13 @@ struct float_packing {
         }
     }
 
-    /// packed_products::multiply, of as many tokens at once as the registers hold sums for, and of Streams strips.
+    /// packed_products::multiply, of Streams strips at once.
     template <int Streams, class X>
     static void multiply(const strip_set& strips, const X* x, index_t tokens, index_t width, float* y, index_t stride, index_t y_apart) {
-        constexpr int most = Isa::rows >= 16 ? 8 : 4;
         strips.for_each_of<Streams>([&](const strip_set& some, index_t i) {
-            float* const out = y + i * y_apart;
-            if (tokens == 1) return multiply<1, Streams>(some, x, tokens, width, out, stride, y_apart);
-            if (tokens == 2) return multiply<2, Streams>(some, x, tokens, width, out, stride, y_apart);
-            if (tokens == 4) return multiply<4, Streams>(some, x, tokens, width, out, stride, y_apart);
-            for (index_t t = 0; t < tokens; t += most)
-                multiply<most, Streams>(some, x + t, tokens, width, out + t * stride, stride, y_apart);
+            for_tokens_at_once<Isa>(tokens, [&]<int Tokens>(index_t t) {
+                multiply_tokens<Tokens, Streams>(some, x + t, tokens, width, y + i * y_apart + t * stride, stride, y_apart);
+            });
         });
     }
 

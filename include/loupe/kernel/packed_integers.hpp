@@ -15,6 +15,7 @@
 
 #include <array>
 #include <bit>
+#include <cstddef>
 #include <cstring>
 
 namespace loupe::kernel {
@@ -104,11 +105,13 @@ struct integer_chunk {
                                             const quantized_chunk* x) const {
 #pragma GCC unroll 8
         for (int t = 0; t < Tokens; ++t) low[t] = start_of(0, x[t]), high[t] = start_of(1, x[t]);
+        static_assert(offsetof(quantized_chunk, q) == 0);
         constexpr index_t apart = sizeof(quantized_chunk);
+        const auto* const q = reinterpret_cast<const std::uint8_t*>(x);
         if constexpr (sums_are_words)
-            Isa::template dot_words<Largest, Tokens>(low, high, w, x->q, apart);
+            Isa::template dot_words<Largest, Tokens>(low, high, w, q, apart);
         else
-            Isa::template dot<Largest, Tokens>(low, high, w, x->q, apart);
+            Isa::template dot<Largest, Tokens>(low, high, w, q, apart);
     }
 
     /// sum + the two sixteens' sums, each times the activations' factor, the weights' scale, and what the minimum adds.
@@ -243,9 +246,9 @@ struct packing {
 
     /// packed_products::multiply for tokens [0, Tokens) of a tile of `size` and up to Isa::streams strips.
     template <int Tokens>
-    [[gnu::noinline]] static void multiply(const strip_set& strips, const quantized_chunk* x, index_t size, index_t width, float* y,
-                                           index_t stride, index_t y_apart) {
-        const int count = strips.at_most<Isa::streams>();
+    [[gnu::noinline]] static void multiply_tokens(const strip_set& strips, const quantized_chunk* x, index_t size, index_t width, float* y,
+                                                  index_t stride, index_t y_apart) {
+        const int count = strips.count_up_to<Isa::streams>();
         floats sum[Isa::streams][Tokens];
         for (auto& of_strip : sum) {
             for (auto& s : of_strip) s = Isa::zero();
@@ -267,16 +270,13 @@ struct packing {
         }
     }
 
-    /// packed_products::multiply, of as many tokens at once as the registers hold sums for.
+    /// packed_products::multiply.
     static void multiply(const strip_set& strips, const quantized_chunk* x, index_t tokens, index_t width, float* y, index_t stride,
                          index_t y_apart) {
-        constexpr int most = Isa::rows >= 16 ? 8 : 4;
         strips.for_each_of<Isa::streams>([&](const strip_set& some, index_t i) {
-            float* const out = y + i * y_apart;
-            if (tokens == 1) return multiply<1>(some, x, tokens, width, out, stride, y_apart);
-            if (tokens == 2) return multiply<2>(some, x, tokens, width, out, stride, y_apart);
-            if (tokens == 4) return multiply<4>(some, x, tokens, width, out, stride, y_apart);
-            for (index_t t = 0; t < tokens; t += most) multiply<most>(some, x + t, tokens, width, out + t * stride, stride, y_apart);
+            for_tokens_at_once<Isa>(tokens, [&]<int Tokens>(index_t t) {
+                multiply_tokens<Tokens>(some, x + t, tokens, width, y + i * y_apart + t * stride, stride, y_apart);
+            });
         });
     }
 
@@ -309,7 +309,7 @@ struct packing {
     /// f(i, the chunk's number, its codes, its scales, its block's scales) for all chunks of strips i.
     template <int Streams, class Body>
     __attribute__((always_inline)) static void for_chunks(const strip_set& strips, index_t width, Body&& f) {
-        const int count = strips.at_most<Streams>();
+        const int count = strips.count_up_to<Streams>();
         const std::byte* at = strips.first;
         index_t chunk = 0;
         for (index_t s = 0; s < width / span; ++s) {

@@ -1,6 +1,7 @@
 // The machine and the build, in one line: what every figure carries.
 #pragma once
 
+#include <loupe/core/compat/target.hpp>
 #include <loupe/core/compat/tiles.hpp>
 
 #include <fstream>
@@ -39,7 +40,7 @@ inline std::string machine_text() {
 #else
     const char* target = "baseline";
 #endif
-    return processor + ", " + compiler + ", " + target;
+    return processor + ", " + compiler + ", " + target + (simd::is_intel_server ? ", as on Intel's servers" : "");
 }
 
 } // namespace loupe::lab

@@ -8,8 +8,9 @@ namespace loupe::weights {
 
 /// As Stored says, and products with packed weights: matrices are laid out anew for the machine's widest products. Of integer formats these
 /// are products of 8-bit integers, and activations are rounded to 8 bits in front of them, sixteen under one scale; of BF16, where the
-/// machine has them, products of bfloat16, to which activations are rounded; of F32 and F16 products of floats. Several times the speed of
-/// decoding; what the rounding costs is this slot's ablation. `weights::packed<>`, `weights::packed<weights::requantized<format::q4_0>>`.
+/// machine is faster by them, products of bfloat16, to which activations are rounded; of F32 and F16 products of floats. Several times the
+/// speed of decoding; what the rounding costs is this slot's ablation. `weights::packed<>`,
+/// `weights::packed<weights::requantized<format::q4_0>>`.
 template <is::weights Stored = as_stored>
 struct packed : Stored {
     /// Null for a format that is not the library's: its rows are decoded.

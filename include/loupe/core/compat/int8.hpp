@@ -43,7 +43,7 @@ template <int Rows, bool SignedActivations = false>
 struct int8_portable {
     static constexpr int rows = Rows;
     static constexpr bool signed_activations = SignedActivations;
-    static constexpr int streams = 3;          ///< strips that a product of one token reads side by side
+    static constexpr int streams = 3;          ///< strips that are read side by side where weights come from memory
     static constexpr int tokens_together = 2;  ///< tokens whose sums of 32 columns are taken side by side
     static constexpr index_t expand_from = 16; ///< tokens from which on it pays to expand a strip
     struct bytes {
