@@ -33,39 +33,40 @@ void for_each_integer_format(F&& f) {
     });
 }
 
-/// What rows of activations become: sixteen under one scale, to the nearest of 255 steps; or bfloat16; or nothing else. A scale is a whole
-/// multiple of the 32767th part of the row's largest.
-std::vector<double> rounded(const aligned_vector<float>& x, std::size_t width, kernel::activation_form form) {
+/// What rows of activations become: bfloat16, or nothing else, or sixteen under one scale; then, as they were stored, having been held
+/// against x: none is further away than half a step (and what float's rounding of a near tie allows).
+std::vector<double> rounded(const aligned_vector<float>& x, index_t width, kernel::activation_form form) {
     using enum kernel::activation_form;
     std::vector<double> out;
     if (form == bfloats || form == floats) {
         for (const float v : x) out.push_back(static_cast<double>(form == floats ? v : bfloat16_to_float(float_to_bfloat16(v))));
         return out;
     }
-    const auto largest = [&](std::size_t begin, std::size_t count) {
-        float most = 0;
-        for (std::size_t i = begin; i < begin + count; ++i) most = std::max(most, std::abs(x[i]));
-        return most;
-    };
-    for (std::size_t i = 0; i < x.size(); i += 16) {
-        const float most = largest(i / width * width, width), unit = most / (127.0F * 32767.0F);
-        const float times = std::min(32767.0F, std::ceil(largest(i, 16) * (32767.0F / most))), scale = unit * times;
-        for (std::size_t j = i; j < i + 16; ++j) {
-#if defined(__FMA__) // which rounds once
-            const double exact = static_cast<double>(x[j]) * static_cast<double>(1.0F / scale);
-#else
-            const double exact = static_cast<double>(x[j] * (1.0F / scale));
-#endif
-            out.push_back(static_cast<double>(unit) * static_cast<double>(times) * std::nearbyint(exact));
+    const matrix_view<const float> rows(x.data(), std::ssize(x) / width, width);
+    executor one(1);
+    kernel::activation_rows stored;
+    stored.fill(rows, form, one);
+    double worst = 0;
+    for (index_t t = 0; t < rows.rows; ++t) {
+        const auto [first, size] = stored.tile_of(t);
+        const auto* const row = reinterpret_cast<const kernel::quantized_chunk*>(stored.tile(first)) + (t - first);
+        for (index_t k = 0; k < width; ++k) {
+            const kernel::quantized_chunk& chunk = row[(k / 32 + 1) * size];
+            const std::uint8_t byte = chunk.q[k % 32];
+            const int q = form == unsigned_bytes ? byte - 128 : static_cast<std::int8_t>(byte);
+            const double step = static_cast<double>(row->scale[0]) * chunk.factor[k % 32 / 16];
+            worst = std::max(worst, std::abs(step * q - static_cast<double>(rows[t].data()[k])) / step);
+            out.push_back(step * q);
         }
     }
+    CHECK(worst <= 0.5 + 127 * 0x1p-22);
     return out;
 }
 
 /// The largest error of a product, in units of float's epsilon times the sum of magnitudes, against double with the decoded weights and
 /// what activations become.
 double worst_error(const kernel::weight_view& w, const aligned_vector<float>& x, index_t tokens) {
-    const auto r = rounded(x, static_cast<std::size_t>(w.width), w.products->x_form);
+    const auto r = rounded(x, w.width, w.products->x_form);
     const auto y = product(w, x, tokens);
     std::vector<float> row(static_cast<std::size_t>(w.width));
     double worst = 0;
