@@ -32,7 +32,7 @@ inline std::string machine_text() {
 #if defined(LOUPE_HAS_AMX)
     const char* target = "AVX-512 with VNNI and BF16, AMX";
 #elif defined(__AVX512VNNI__) && defined(__AVX512BF16__)
-    const char* target = "AVX-512 with VNNI and BF16";
+    const char* target = simd::is_intel_server ? "AVX-512 with VNNI, Intel" : "AVX-512 with VNNI and BF16";
 #elif defined(__AVX512F__)
     const char* target = "AVX-512";
 #elif defined(__AVX2__)
@@ -40,7 +40,7 @@ inline std::string machine_text() {
 #else
     const char* target = "baseline";
 #endif
-    return processor + ", " + compiler + ", " + target + (simd::is_intel_server ? ", as on Intel's servers" : "");
+    return processor + ", " + compiler + ", " + target;
 }
 
 } // namespace loupe::lab
