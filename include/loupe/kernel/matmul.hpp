@@ -148,7 +148,7 @@ class packed_multiplier {
     strip_set strips(index_t first, index_t count, index_t each) const { return {w_.packed + first * bytes_, count, each * bytes_}; }
 
     /// Of token t, row r of strip i: y[t · stride + i · apart + r].
-    void multiply(const strip_set& strips, float* y, index_t stride, index_t apart) const {
+    void multiply_set(const strip_set& strips, float* y, index_t stride, index_t apart) const {
         if (tiled_ > 0) {
             thread_local scratch<std::byte> memory;
             strip_set expanded = strips;
@@ -168,9 +168,6 @@ class packed_multiplier {
         }
     }
 
-  public:
-    packed_multiplier(const weight_view& w, const activation_rows& x, matrix_view<float> y) : w_(w), x_(x), y_(y) {}
-
     /// Neighbours, as many as the second-level cache holds in their expanded form: activations are fetched once for all of them, and their
     /// results lie side by side.
     void multiply_neighbours(index_t first, index_t last) const {
@@ -178,7 +175,7 @@ class packed_multiplier {
         const index_t most = std::clamp<index_t>(cached / std::max<index_t>(1, expanded_bytes_), 1, enough);
         for (index_t count = 0; first < last; first += count) {
             count = std::min(most, last - first);
-            multiply(strips(first, count, 1), y_.data + first * with_.rows, y_.stride, with_.rows);
+            multiply_set(strips(first, count, 1), y_.data + first * with_.rows, y_.stride, with_.rows);
         }
     }
     /// As many streams as are best read side by side, each as long as the others; of strips that are left each is one.
@@ -186,7 +183,7 @@ class packed_multiplier {
         while (first < last) {
             const index_t count = std::min(with_.streams, last - first), each = (last - first) / count;
             for (index_t s = first; s < first + each; ++s)
-                multiply(strips(s, count, each), y_.data + s * with_.rows, y_.stride, each * with_.rows);
+                multiply_set(strips(s, count, each), y_.data + s * with_.rows, y_.stride, each * with_.rows);
             first += count * each;
         }
     }
@@ -195,19 +192,24 @@ class packed_multiplier {
         thread_local scratch<float> margin;
         const index_t row = s * with_.rows, count = w_.rows - row;
         float* const out = margin.take(y_.rows * with_.rows).data();
-        multiply(strips(s, 1, 0), out, with_.rows, 0);
+        multiply_set(strips(s, 1, 0), out, with_.rows, 0);
         for (index_t t = 0; t < y_.rows; ++t) std::copy_n(out + t * with_.rows, count, y_[t].data() + row);
     }
-    bool is_for_many() const { return tiled_ > 0; }
+
+  public:
+    packed_multiplier(const weight_view& w, const activation_rows& x, matrix_view<float> y) : w_(w), x_(x), y_(y) {}
+
+    /// Strips [first, last).
+    void multiply(index_t first, index_t last) const {
+        const index_t whole = std::min(last, w_.rows / with_.rows);
+        tiled_ > 0 ? multiply_neighbours(first, whole) : multiply_streams(first, whole);
+        if (whole < last) multiply_last(whole);
+    }
 };
 
 /// Strips [first, last) of a packed matrix against all tokens.
 inline void multiply_packed(const weight_view& w, const activation_rows& x, matrix_view<float> y, index_t first, index_t last) {
-    if (y.rows == 0) return;
-    const packed_multiplier all(w, x, y);
-    const index_t whole = std::min(last, w.rows / w.products->rows);
-    all.is_for_many() ? all.multiply_neighbours(first, whole) : all.multiply_streams(first, whole);
-    if (whole < last) all.multiply_last(whole);
+    if (y.rows > 0) packed_multiplier(w, x, y).multiply(first, last);
 }
 
 /// Strips [first, last) of a packed matrix against all tokens, by tiles, with weights of as many parts. 256 columns of two tiles of weights

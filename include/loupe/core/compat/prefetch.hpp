@@ -17,8 +17,8 @@ inline void prefetch_to_write([[maybe_unused]] const void* line) {
 }
 
 /// How far ahead of what is read it pays to ask for a stream of weights, in bytes: in the first-level cache and in the second; 0: not at
-/// all. Intel's servers gain a fifth with one thread and two fifths with two for one token, and a tenth
-/// more by eight streams side by side (int8::streams); on AMD's, whose own prefetching suffices, it costs up to a twelfth.
+/// all. Intel's servers gain a fifth with one thread and two fifths with two for one token, and a tenth more by eight streams side by side
+/// (int8::streams); on AMD's, whose own prefetching suffices, it costs up to a twelfth.
 inline constexpr index_t ahead_near = is_intel_server ? 512 : 0, ahead_far = is_intel_server ? 1024 : 0;
 
 /// How much of what is left of a loop over weights is shared out at once, in eighths: where a stream begins anew at some expense, more, in
