@@ -118,7 +118,7 @@ double arithmetic_of(const kernel::packed_products* products, index_t tokens, in
         return roofs.bf16;
     case bfloat_tiles:
     case split_tiles:
-        return roofs.tiles / simd::products_of_parts(products->tile_parts);
+        return roofs.tiles / simd::products_of_terms(products->tile_terms);
     default:
         return roofs.int8;
     }

@@ -11,12 +11,13 @@ cat >"$work/products.cpp" <<'END'
 const loupe::kernel::packed_products* find(const loupe::format::info& f) { return loupe::kernel::products_for(f); }
 END
 
-for compiler in g++ clang++; do
+# hold COMPILER
+hold() {
     for machine in "-march=x86-64-v4 -mavx512vnni -mavx512bf16 -mgfni -mamx-tile -mamx-bf16" "-march=x86-64-v4 -mavx512vnni -mavx512bf16 -mavx512fp16" \
         "-march=x86-64-v4 -mavx512vnni" "-march=x86-64-v3"; do
         # shellcheck disable=SC2086
-        "$compiler" -std=c++20 -O2 $machine -Iinclude -c "$work/products.cpp" -o "$work/products.o"
-        objdump -dC --no-show-raw-insn "$work/products.o" | LC_ALL=C awk -v who="$compiler $machine" '
+        "$1" -std=c++20 -O2 $machine -Iinclude -c "$work/products.cpp" -o "$work/products-$1.o" || return 1
+        objdump -dC --no-show-raw-insn "$work/products-$1.o" | LC_ALL=C awk -v who="$1 $machine" '
             /^[0-9a-f]+ <.*>:$/ { # multiply_tokens<tokens> of integers, <tokens, streams, unit of activations> of floats
                 product = ""
                 if (/::multiply_tokens<[^<>]*>\(/ && match($0, /format::[a-z0-9_]+/)) {
@@ -41,6 +42,13 @@ for compiler in g++ clang++; do
                 if (formats < 17) { print "check_prefetch.sh: " who ": expected the products of one token of all formats, found those of " formats + 0; bad = 1 }
                 if (bad) exit 1
                 print who ": of the products of " formats " formats, that of q5_k prefetches " found["q5_k <1>"] " times"
-            }'
+            }' || return 1
     done
-done
+}
+
+failed=0
+hold g++ >"$work/said" &
+hold clang++ || failed=1
+wait $! || failed=1
+cat "$work/said"
+exit $failed

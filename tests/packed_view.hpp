@@ -1,7 +1,7 @@
 // What tests of packed products share.
 #pragma once
 
-#include <loupe/kernel/packed.hpp>
+#include "products.hpp"
 
 #include <random>
 

@@ -1,16 +1,14 @@
 // Binding of tensors to layers: what is missing, renamed, misshapen, zero or not finite is refused, and the error names the tensor. A
 // loader that lets a missing tensor count as zeros gives a model that runs and is wrong.
 #include "data.hpp"
+#include "files.hpp"
 
 #include "open.hpp"
 #include <loupe/core/compat/catch2.hpp>
 
 #include <cstring>
-#include <fstream>
 #include <functional>
 #include <limits>
-
-#include <unistd.h>
 
 using namespace loupe;
 #if LOUPE_CATCH2_MAJOR >= 3
@@ -21,24 +19,6 @@ using Catch::Matchers::Contains;
 #endif
 
 namespace {
-
-/// A folder that goes away with the test; named by process, since CTest runs tests side by side.
-class temporary_folder {
-    std::filesystem::path path_;
-
-  public:
-    explicit temporary_folder(const char* name)
-        : path_(std::filesystem::temp_directory_path() / (std::string("loupe_") + name + "_" + std::to_string(getpid()))) {
-        std::filesystem::create_directories(path_);
-    }
-    temporary_folder(const temporary_folder&) = delete;
-    temporary_folder& operator=(const temporary_folder&) = delete;
-    ~temporary_folder() {
-        std::error_code ignored;
-        std::filesystem::remove_all(path_, ignored);
-    }
-    const std::filesystem::path& path() const { return path_; }
-};
 
 /// What binding starts from, with tensors that a test may change.
 struct material {
@@ -75,23 +55,13 @@ io::tensor changed(const io::tensor& t, const std::function<void(std::vector<flo
 /// What binding says of the material; empty if it takes it.
 std::string refusal(const material& m) {
     executor threads(1);
-    try {
-        static_cast<void>(io::bind_weights(m.tensors, m.folder.string(), m.names, m.sizes, threads));
-        return "";
-    } catch (const error& e) {
-        return e.what();
-    }
+    return tests::refusal([&] { return io::bind_weights(m.tensors, m.folder.string(), m.names, m.sizes, threads); });
 }
 
 /// The same for a folder on disk.
 std::string refusal(const std::filesystem::path& folder) {
     executor threads(1);
-    try {
-        static_cast<void>(tests::open(folder, threads));
-        return "";
-    } catch (const error& e) {
-        return e.what();
-    }
+    return tests::refusal([&] { return tests::open(folder, threads); });
 }
 
 void write_safetensors(const std::filesystem::path& path, const std::vector<io::tensor>& tensors) {
@@ -103,9 +73,7 @@ void write_safetensors(const std::filesystem::path& path, const std::vector<io::
     }
     header += "}";
     const auto length = static_cast<std::uint64_t>(header.size());
-    std::ofstream out(path, std::ios::binary);
-    out.write(reinterpret_cast<const char*>(&length), 8);
-    out << header << data;
+    tests::save(path, std::string(reinterpret_cast<const char*>(&length), 8) + header + data);
 }
 
 bool is_gain_of_gemma3(const material& m, const io::tensor& t) { return m.sizes.family == "gemma3" && t.shape.size() == 1; }
@@ -286,10 +254,10 @@ TEST_CASE("binding: a head of its own is bound, and must fit", "[binding]") {
 }
 
 TEST_CASE("binding: the same refusals come through files", "[binding]") {
-    const temporary_folder folder("binding");
+    const tests::folder folder;
     const material whole = golden("gemma3-270m");
-    std::filesystem::copy(whole.folder / "config.json", folder.path() / "config.json");
-    const auto file = folder.path() / "model.safetensors";
+    std::filesystem::copy(whole.folder / "config.json", folder / "config.json");
+    const auto file = folder / "model.safetensors";
     write_safetensors(file, whole.tensors);
     REQUIRE(refusal(folder.path()) == "");
     for (std::size_t i = 0; i < whole.tensors.size(); i += 5) {
@@ -305,7 +273,7 @@ TEST_CASE("binding: the same refusals come through files", "[binding]") {
     }
     std::filesystem::remove(file);
     CHECK_THAT(refusal(folder.path()), Contains("model.safetensors"));
-    std::filesystem::remove(folder.path() / "config.json");
+    std::filesystem::remove(folder / "config.json");
     CHECK_THAT(refusal(folder.path()), Contains("config.json"));
-    CHECK_THAT(refusal(folder.path() / "nowhere"), Contains("found nothing there"));
+    CHECK_THAT(refusal(folder / "nowhere"), Contains("found nothing there"));
 }

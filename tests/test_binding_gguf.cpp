@@ -1,6 +1,7 @@
 // The same model from safetensors and from GGUF: names, gains (γ − 1 or γ), merged or split experts, rope_freqs, a head of its own. Logits
 // must be equal bit for bit, since the weights are.
 #include "data.hpp"
+#include "files.hpp"
 
 #include "open.hpp"
 #include <loupe/core/compat/catch2.hpp>
@@ -12,28 +13,10 @@
 #include <cstring>
 #include <functional>
 
-#include <unistd.h>
-
 using namespace loupe;
+using tests::contains;
 
 namespace {
-
-bool contains(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
-
-/// A file that goes away with the test; named by process, since CTest runs tests side by side.
-class temporary_file {
-    std::filesystem::path path_ = std::filesystem::temp_directory_path() / ("loupe_binding_" + std::to_string(getpid()) + ".gguf");
-
-  public:
-    temporary_file() = default;
-    temporary_file(const temporary_file&) = delete;
-    temporary_file& operator=(const temporary_file&) = delete;
-    ~temporary_file() {
-        std::error_code ignored;
-        std::filesystem::remove(path_, ignored);
-    }
-    const std::filesystem::path& path() const { return path_; }
-};
 
 struct stored_tensor {
     std::string name;
@@ -91,14 +74,14 @@ material golden(const char* name) {
                                       &names::expert_input_norm,
                                       &names::dense_norm,
                                       &names::experts_norm}) {
-        const bool per_block = contains(from.*field, "{}");
+        const bool per_block = (from.*field).find("{}") != std::string::npos;
         for (index_t i = 0; i < (per_block ? m.sizes.blocks() : 1); ++i) {
             const auto* t = file.find(fmt::format(fmt::runtime(from.*field), i));
             if (t == nullptr) continue;
             stored_tensor s{fmt::format(fmt::runtime(to.*field), i), t->shape, std::vector<float>(static_cast<std::size_t>(t->count()))};
             t->format->decode_row(t->data, s.values.data(), t->count());
             // As converters do for Gemma 3: every gain grows by one.
-            if (m.sizes.family == "gemma3" && contains(s.name, "norm")) {
+            if (m.sizes.family == "gemma3" && s.name.find("norm") != std::string::npos) {
                 for (float& v : s.values) v += 1.0F;
             }
             m.tensors.push_back(std::move(s));
@@ -180,13 +163,10 @@ io::checkpoint open(const std::filesystem::path& path) {
 template <is::model M>
 std::string refusal(const material& m, const std::filesystem::path& path) {
     write(m, path);
-    try {
+    return tests::refusal([&] {
         const auto file = open(path);
         const decoder<M> model(file.sizes, file.weights);
-        return "";
-    } catch (const error& e) {
-        return e.what();
-    }
+    });
 }
 
 void split_experts(material& m) {
@@ -208,82 +188,86 @@ void split_experts(material& m) {
 } // namespace
 
 TEST_CASE("gguf: Gemma 3 stores γ there and γ − 1 in safetensors", "[binding]") {
-    const temporary_file file;
+    const tests::folder folder;
+    const auto file = folder / "m.gguf";
     material m = golden("gemma3-270m");
-    write(m, file.path());
+    write(m, file);
     const auto ids = ids_of("gemma3-270m");
     const auto expected = logits_of<gemma3::of_file>(open(tests::data("gemma3-270m")), ids);
-    CHECK((logits_of<gemma3::of_file>(open(file.path()), ids) == expected));
+    CHECK((logits_of<gemma3::of_file>(open(file), ids) == expected));
     // Without the converter's addition the logits are others: the comparison above is not blind to it.
     for (auto& t : m.tensors) {
-        if (!contains(t.name, "norm")) continue;
+        if (t.name.find("norm") == std::string::npos) continue;
         for (float& v : t.values) v -= 1.0F;
     }
-    write(m, file.path());
-    CHECK((logits_of<gemma3::of_file>(open(file.path()), ids) != expected));
+    write(m, file);
+    CHECK((logits_of<gemma3::of_file>(open(file), ids) != expected));
 }
 
 TEST_CASE("gguf: 26B-A4B with merged and with split experts", "[binding]") {
-    const temporary_file file;
+    const tests::folder folder;
+    const auto file = folder / "m.gguf";
     material m = golden("gemma4-26b-a4b");
     add_rope_freqs(m, 16, 4);
     const auto ids = ids_of("gemma4-26b-a4b");
     const auto stock = open(tests::data("gemma4-26b-a4b"));
     const auto expected = logits_of<gemma4::experts_of_file>(stock, ids);
-    write(m, file.path());
-    const auto merged = open(file.path());
+    write(m, file);
+    const auto merged = open(file);
     CHECK(merged.sizes.value_from_key);
     CHECK((merged.sizes.images_see_themselves == stock.sizes.images_see_themselves));
     CHECK((logits_of<gemma4::experts_of_file>(merged, ids) == expected));
     split_experts(m);
-    write(m, file.path());
-    const auto split = open(file.path());
+    write(m, file);
+    const auto split = open(file);
     CHECK(split.weights->block[0].experts.gate.all.data != split.weights->block[0].experts.up.all.data);
     CHECK((logits_of<gemma4::experts_of_file>(split, ids) == expected));
     // gate and up exchanged is another model
     for (index_t i = 0; i < m.sizes.blocks(); ++i) {
         std::swap(m.at(fmt::format("blk.{}.ffn_gate_exps.weight", i)).values, m.at(fmt::format("blk.{}.ffn_up_exps.weight", i)).values);
     }
-    write(m, file.path());
-    CHECK((logits_of<gemma4::experts_of_file>(open(file.path()), ids) != expected));
+    write(m, file);
+    CHECK((logits_of<gemma4::experts_of_file>(open(file), ids) != expected));
 }
 
 TEST_CASE("gguf: rope_freqs is the rotated share's only trace", "[binding]") {
-    const temporary_file file;
+    const tests::folder folder;
+    const auto file = folder / "m.gguf";
     const material plain = golden("gemma4-e2b");
     const auto ids = ids_of("gemma4-e2b");
     const auto expected = logits_of<gemma4::per_layer_of_file>(open(tests::data("gemma4-e2b")), ids);
-    write(plain, file.path()); // without the tensor: a quarter
-    CHECK(open(file.path()).sizes.rope_full.share == 0.25);
-    CHECK((logits_of<gemma4::per_layer_of_file>(open(file.path()), ids) == expected));
+    write(plain, file); // without the tensor: a quarter
+    CHECK(open(file).sizes.rope_full.share == 0.25);
+    CHECK((logits_of<gemma4::per_layer_of_file>(open(file), ids) == expected));
     for (const std::size_t rotated : {0, 4, 7, 16}) {
         material m = plain;
         add_rope_freqs(m, 16, rotated);
-        write(m, file.path());
-        const auto opened = open(file.path());
+        write(m, file);
+        const auto opened = open(file);
         CHECK(opened.sizes.rope_full.share == static_cast<double>(rotated) / 16);
         CHECK((logits_of<gemma4::per_layer_of_file>(opened, ids) == expected) == (rotated == 4));
     }
     material m = plain;
     add_rope_freqs(m, 8, 2); // of another head width
-    CHECK(contains(refusal<gemma4::per_layer_of_file>(m, file.path()), "rope_freqs.weight"));
+    CHECK(contains(refusal<gemma4::per_layer_of_file>(m, file), "rope_freqs.weight"));
     m = plain;
     add_rope_freqs(m, 16, 4);
     m.tensors.back().values[10] = 1.0F; // not a share of the fastest pairs
-    CHECK(contains(refusal<gemma4::per_layer_of_file>(m, file.path()), "rope_freqs.weight"));
+    CHECK(contains(refusal<gemma4::per_layer_of_file>(m, file), "rope_freqs.weight"));
     m.tensors.back().values[10] = 8.0F; // as a long-context rope would have it
-    CHECK(contains(refusal<gemma4::per_layer_of_file>(m, file.path()), "rope_freqs.weight"));
+    CHECK(contains(refusal<gemma4::per_layer_of_file>(m, file), "rope_freqs.weight"));
 }
 
 TEST_CASE("gguf: every tensor of an E2B is needed", "[binding]") {
-    const temporary_file file;
+    const tests::folder folder;
+    const auto file = folder / "m.gguf";
     const material whole = golden("gemma4-e2b");
-    REQUIRE(refusal<gemma4::per_layer_of_file>(whole, file.path()) == "");
+    REQUIRE(refusal<gemma4::per_layer_of_file>(whole, file) == "");
     for (std::size_t i = 0; i < whole.tensors.size(); ++i) {
         material m = whole;
         const std::string name = m.tensors[i].name;
         m.tensors.erase(m.tensors.begin() + static_cast<std::ptrdiff_t>(i));
-        const std::string message = refusal<gemma4::per_layer_of_file>(m, file.path());
+        const std::string message = refusal<gemma4::per_layer_of_file>(m, file);
         INFO(name << ": " << message);
         // Without values the last own full block could be one with K = V: no key tells it apart, the composition does.
         if (name == "blk.4.attn_v.weight")
@@ -294,30 +278,33 @@ TEST_CASE("gguf: every tensor of an E2B is needed", "[binding]") {
 }
 
 TEST_CASE("gguf: a value tensor missing from one of several full blocks does not make it K = V", "[binding]") {
-    const temporary_file file;
+    const tests::folder folder;
+    const auto file = folder / "m.gguf";
     material m = golden("gemma3-270m"); // never K = V
     std::erase_if(m.tensors, [](const auto& t) { return t.name == "blk.5.attn_v.weight"; });
-    CHECK(contains(refusal<gemma3::of_file>(m, file.path()), "blk.5.attn_v.weight"));
+    CHECK(contains(refusal<gemma3::of_file>(m, file), "blk.5.attn_v.weight"));
 }
 
 TEST_CASE("gguf: tensors of vision and audio in the same file are ignored, others are refused", "[binding]") {
-    const temporary_file file;
+    const tests::folder folder;
+    const auto file = folder / "m.gguf";
     const material whole = golden("gemma4-12b");
-    REQUIRE(refusal<gemma4::dense_of_file>(whole, file.path()) == "");
+    REQUIRE(refusal<gemma4::dense_of_file>(whole, file) == "");
     for (const char* name : {"v.blk.0.attn_q.weight", "a.conv1d.0.weight", "mm.input_projection.weight"}) {
         material m = whole;
         m.tensors.push_back({name, {4}, {1, 2, 3, 4}});
-        CHECK(refusal<gemma4::dense_of_file>(m, file.path()) == "");
+        CHECK(refusal<gemma4::dense_of_file>(m, file) == "");
     }
     for (const char* name : {"blk.0.attn_q.bias", "blk.6.attn_norm.weight", "output.bias", "altup_proj.weight"}) {
         material m = whole;
         m.tensors.push_back({name, {4}, {1, 2, 3, 4}});
-        CHECK(contains(refusal<gemma4::dense_of_file>(m, file.path()), name));
+        CHECK(contains(refusal<gemma4::dense_of_file>(m, file), name));
     }
 }
 
 TEST_CASE("gguf: a head of its own is used, the embedding stays", "[binding]") {
-    const temporary_file file;
+    const tests::folder folder;
+    const auto file = folder / "m.gguf";
     material m = golden("gemma4-e2b");
     stored_tensor head = m.at("token_embd.weight");
     head.name = "output.weight";
@@ -328,10 +315,10 @@ TEST_CASE("gguf: a head of its own is used, the embedding stays", "[binding]") {
                          head.values.begin() + static_cast<std::ptrdiff_t>((vocabulary - 1 - r) * width));
     }
     m.tensors.push_back(head);
-    write(m, file.path());
+    write(m, file);
     const auto ids = ids_of("gemma4-e2b");
     const auto tied = logits_of<gemma4::per_layer_of_file>(open(tests::data("gemma4-e2b")), ids);
-    auto own = logits_of<gemma4::per_layer_of_file>(open(file.path()), ids);
+    auto own = logits_of<gemma4::per_layer_of_file>(open(file), ids);
     CHECK(own != tied);
     for (std::size_t t = 0; t < ids.size(); ++t) {
         std::reverse(own.begin() + static_cast<std::ptrdiff_t>(t * vocabulary),
@@ -341,7 +328,8 @@ TEST_CASE("gguf: a head of its own is used, the embedding stays", "[binding]") {
 }
 
 TEST_CASE("gguf: keys and values on shared blocks change nothing", "[binding]") {
-    const temporary_file file;
+    const tests::folder folder;
+    const auto file = folder / "m.gguf";
     material m = golden("gemma4-e2b");
     const material plain = m;
     for (index_t i = 5; i < 10; ++i) {
@@ -354,13 +342,13 @@ TEST_CASE("gguf: keys and values on shared blocks change nothing", "[binding]") 
         }
     }
     const auto ids = ids_of("gemma4-e2b");
-    write(m, file.path());
-    const auto opened = open(file.path());
+    write(m, file);
+    const auto opened = open(file);
     CHECK(opened.weights->block[9].attention.k.exists());
     CHECK(
         (logits_of<gemma4::per_layer_of_file>(opened, ids) == logits_of<gemma4::per_layer_of_file>(open(tests::data("gemma4-e2b")), ids)));
     // Only a composition that says so reads them.
     using unshared = with<gemma4::per_layer_of_file, slot::kv_sharing<kv_sharing::none>>;
     CHECK((logits_of<unshared>(opened, ids) != logits_of<gemma4::per_layer_of_file>(opened, ids)));
-    CHECK(contains(refusal<unshared>(plain, file.path()), "block 5 needs a key projection"));
+    CHECK(contains(refusal<unshared>(plain, file), "block 5 needs a key projection"));
 }

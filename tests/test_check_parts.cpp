@@ -1,5 +1,6 @@
 // Parts that would read or write where nothing is are refused by name, when a composition meets a model's sizes or before.
 #include "data.hpp"
+#include "files.hpp"
 
 #include "open.hpp"
 #include <loupe/core/compat/catch2.hpp>
@@ -22,13 +23,9 @@ template <is::model M>
 std::string refusal(const char* name) {
     executor one;
     const auto file = tests::open(tests::example(name), one);
-    try {
-        check_parts(numbers_of<M>, file.sizes, *file.weights);
-    } catch (const error& e) {
-        const std::string text = e.what(), common = "this composition does not fit the model: ";
-        return text.substr(0, common.size()) == common ? text.substr(common.size()) : text;
-    }
-    return {};
+    const std::string text = tests::refusal([&] { check_parts(numbers_of<M>, file.sizes, *file.weights); });
+    const std::string common = "this composition does not fit the model: ";
+    return text.starts_with(common) ? text.substr(common.size()) : text;
 }
 
 /// Shared blocks read the keys of the block before, which may have none of its own.

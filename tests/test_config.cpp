@@ -1,60 +1,34 @@
 // Sizes from config.json and from GGUF keys: both spellings give the same model, what is missing gets the library's default, what cannot be
 // right is refused by the field's name, and quickly.
 #include "data.hpp"
+#include "files.hpp"
 
 #include <loupe/core/compat/catch2.hpp>
 #include <loupe/io/config_gguf.hpp>
 #include <loupe/io/config_json.hpp>
 #include <loupe/io/gguf_writer.hpp>
 
-#include <fstream>
-
 #include <sys/stat.h>
-#include <unistd.h>
 
 using namespace loupe;
 using nlohmann::json;
+using tests::contains;
 
 namespace {
 
-/// A folder that goes away with the test; named by process, since CTest runs tests side by side.
-class temporary_folder {
-    std::filesystem::path path_ = std::filesystem::temp_directory_path() / ("loupe_config_" + std::to_string(getpid()));
-
-  public:
-    temporary_folder() { std::filesystem::create_directories(path_); }
-    temporary_folder(const temporary_folder&) = delete;
-    temporary_folder& operator=(const temporary_folder&) = delete;
-    ~temporary_folder() {
-        std::error_code ignored;
-        std::filesystem::remove_all(path_, ignored);
-    }
-    const std::filesystem::path& path() const { return path_; }
-};
-
 dimensions read_text(const std::string& text) {
-    const temporary_folder folder;
-    std::ofstream(folder.path() / "config.json", std::ios::binary) << text;
+    const tests::folder folder;
+    tests::save(folder / "config.json", text);
     return io::dimensions_from_config(folder.path());
 }
 dimensions read(const json& config) { return read_text(config.dump()); }
 
 std::string refusal(const std::string& text) {
-    try {
-        static_cast<void>(read_text(text));
-        return "";
-    } catch (const error& e) {
-        return e.what();
-    }
+    return tests::refusal([&] { return read_text(text); });
 }
 std::string refusal(const json& config) { return refusal(config.dump()); }
 
-bool contains(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
-
-json config_of(const char* name) {
-    std::ifstream in(tests::data(name) / "config.json");
-    return json::parse(in);
-}
+json config_of(const char* name) { return json::parse(tests::load(tests::data(name) / "config.json")); }
 
 /// Everything as one text, to be compared and read.
 std::string text_of(const dimensions& d) {
@@ -308,16 +282,9 @@ TEST_CASE("config: what is no config is refused", "[config]") {
 }
 
 TEST_CASE("config: a folder or a pipe in place of the file is refused, and not waited for", "[config]") {
-    const temporary_folder folder;
-    const auto path = folder.path() / "config.json";
-    const auto refused = [&] {
-        try {
-            static_cast<void>(io::dimensions_from_config(folder.path()));
-        } catch (const error& e) {
-            return std::string(e.what());
-        }
-        return std::string();
-    };
+    const tests::folder folder;
+    const auto path = folder / "config.json";
+    const auto refused = [&] { return tests::refusal([&] { return io::dimensions_from_config(folder.path()); }); };
     CHECK(contains(refused(), "expected a config.json"));
     std::filesystem::create_directory(path);
     CHECK(contains(refused(), "found a folder"));
@@ -343,10 +310,10 @@ TEST_CASE("config: a GGUF file's keys and config.json give the same sizes", "[co
 }
 
 TEST_CASE("config: refusals of GGUF keys name the key", "[config]") {
-    const temporary_folder folder;
-    const auto path = folder.path() / "keys.gguf";
+    const tests::folder folder;
+    const auto path = folder / "keys.gguf";
     // The keys of a small dense Gemma 4; a test changes one of them.
-    const auto refused = [&](const auto& change) -> std::string {
+    const auto refused = [&](const auto& change) {
         io::gguf_writer w;
         w.set("general.architecture", "gemma4");
         w.set("gemma4.block_count", std::uint32_t{6});
@@ -359,12 +326,7 @@ TEST_CASE("config: refusals of GGUF keys name the key", "[config]") {
         change(w);
         w.add("token_embd.weight", format::info_of<format::f32>(), {160, 64}, std::vector<std::byte>(160 * 64 * 4));
         w.write(path);
-        try {
-            static_cast<void>(io::dimensions_from_gguf(io::gguf::open(path)));
-            return "";
-        } catch (const error& e) {
-            return e.what();
-        }
+        return tests::refusal([&] { return io::dimensions_from_gguf(io::gguf::open(path)); });
     };
     CHECK(refused([](auto&) {}) == "");
     for (const char* key : {"block_count", "embedding_length", "feed_forward_length", "attention.head_count", "attention.head_count_kv",

@@ -1,15 +1,13 @@
 // Texts and tasks as token sequences: BOS before every segment, context − 1 tokens in each, every token of the text once, documents at
 // blank lines.
 #include "data.hpp"
+#include "files.hpp"
 
 #include <loupe/core/compat/catch2.hpp>
 #include <loupe/lab/corpus.hpp>
 
-#include <fstream>
-
-#include <unistd.h>
-
 using namespace loupe;
+using tests::contains, tests::refusal;
 
 namespace {
 
@@ -19,30 +17,6 @@ const io::tokenizer& tokens() {
 }
 
 std::string stories() { return lab::read_text(tests::example("text/stories.txt")); }
-
-std::string refusal(const auto& action) {
-    try {
-        action();
-        return "";
-    } catch (const error& e) {
-        return e.what();
-    }
-}
-
-/// A file that goes away with the test; named by process, since CTest runs tests side by side.
-class temporary_file {
-    std::filesystem::path path_ = std::filesystem::temp_directory_path() / ("loupe_corpus_" + std::to_string(getpid()) + ".jsonl");
-
-  public:
-    explicit temporary_file(const std::string& content) { std::ofstream(path_, std::ios::binary) << content; }
-    temporary_file(const temporary_file&) = delete;
-    temporary_file& operator=(const temporary_file&) = delete;
-    ~temporary_file() {
-        std::error_code ignored;
-        std::filesystem::remove(path_, ignored);
-    }
-    const std::filesystem::path& path() const { return path_; }
-};
 
 } // namespace
 
@@ -124,14 +98,14 @@ TEST_CASE("corpus: the documents of the stories", "[corpus]") {
 
 TEST_CASE("corpus: what is no text is refused", "[corpus]") {
     for (const index_t context : {1, 0, -5})
-        CHECK(refusal([&] { static_cast<void>(lab::cut_text(tokens(), "a", "t", context)); }).find("context") == 0);
-    CHECK(refusal([] { static_cast<void>(lab::cut_text(tokens(), "", "empty.txt", 512)); }).find("empty.txt") == 0);
-    const auto message = refusal([] { static_cast<void>(lab::cut_text(tokens(), "good \xff bad", "bytes.txt", 512)); });
+        CHECK(refusal([&] { return lab::cut_text(tokens(), "a", "t", context); }).find("context") == 0);
+    CHECK(refusal([] { return lab::cut_text(tokens(), "", "empty.txt", 512); }).find("empty.txt") == 0);
+    const auto message = refusal([] { return lab::cut_text(tokens(), "good \xff bad", "bytes.txt", 512); });
     CHECK(message.find("bytes.txt") == 0);
-    CHECK(message.find("0xFF") != std::string::npos);
-    CHECK(refusal([] { static_cast<void>(lab::read_text("/nowhere/at/all.txt")); }).find("/nowhere/at/all.txt") == 0);
-    CHECK(refusal([] { static_cast<void>(lab::read_text(tests::example("text"))); }) != "");
-    CHECK(refusal([] { static_cast<void>(lab::read_text("/dev/null")); }).find("/dev/null") == 0);
+    CHECK(contains(message, "0xFF"));
+    CHECK(refusal([] { return lab::read_text("/nowhere/at/all.txt"); }).find("/nowhere/at/all.txt") == 0);
+    CHECK(refusal([] { return lab::read_text(tests::example("text")); }) != "");
+    CHECK(refusal([] { return lab::read_text("/dev/null"); }).find("/dev/null") == 0);
 }
 
 TEST_CASE("tasks: tokens belong to the answers that the bytes say", "[corpus]") {
@@ -172,7 +146,9 @@ TEST_CASE("tasks: tokens belong to the answers that the bytes say", "[corpus]") 
 TEST_CASE("tasks: a text that is too long is refused", "[corpus]") {
     std::string text = "Mara had a red lamp.";
     for (int i = 0; i < 200; ++i) text += " Mara had a red lamp.";
-    const temporary_file file("{\"kind\": \"a\", \"text\": \"" + text + "\", \"spans\": [[0, 4]]}\n");
-    CHECK(refusal([&] { static_cast<void>(lab::encode_tasks(tokens(), file.path())); }).find("512") != std::string::npos);
-    CHECK(lab::encode_tasks(tokens(), file.path(), 10000).items.size() == 1);
+    const tests::folder folder;
+    const auto file = folder / "tasks.jsonl";
+    tests::save(file, "{\"kind\": \"a\", \"text\": \"" + text + "\", \"spans\": [[0, 4]]}\n");
+    CHECK(contains(refusal([&] { return lab::encode_tasks(tokens(), file); }), "512"));
+    CHECK(lab::encode_tasks(tokens(), file, 10000).items.size() == 1);
 }

@@ -1,10 +1,10 @@
 // Weight formats: decoders and encoders against ggml's bits.
 #include "data.hpp"
+#include "products.hpp"
 
 #include <loupe/core/compat/catch2.hpp>
 #include <loupe/format/formats.hpp>
 #include <loupe/io/npy.hpp>
-#include <loupe/kernel/packed.hpp>
 
 #include <bit>
 #include <cmath>

@@ -279,6 +279,18 @@ TEST_CASE("packed: products side by side give the bits of each alone", "[packed]
     kernel::matmul(std::span<const kernel::product>{}, run); // nothing to do
 }
 
+TEST_CASE("packed: a matrix without columns is multiplied to zeros, and one without rows to nothing", "[packed]") {
+    for_each_format([&]<class F>() {
+        const auto& f = format::info_of<F>();
+        for (const index_t tokens : {1, 47}) {
+            const packed_view no_columns(f, nullptr, 35, 0, *kernel::products_for(f)),
+                no_rows(f, nullptr, 0, 256, *kernel::products_for(f));
+            CHECK(product(no_columns, {}, tokens) == aligned_vector<float>(static_cast<std::size_t>(tokens * 35), 0.0F));
+            CHECK(product(no_rows, random_floats(tokens * 256, 7), tokens).empty());
+        }
+    });
+}
+
 TEST_CASE("packed: slices begin at strips", "[packed]") {
     constexpr index_t rows = 96, width = 64;
     const format::info& f = format::info_of<format::q8_0>();

@@ -32,23 +32,23 @@ void for_each_format(F&& f) {
 #if defined(LOUPE_HAS_AMX)
 
 TEST_CASE("tiles: the machine's give the bits of plain code", "[tiles]") {
-    constexpr index_t steps = 3, most_parts = 3, x_stride = steps * most_parts * simd::tile_bytes + 64;
+    constexpr index_t steps = 3, most_terms = 3, x_stride = steps * most_terms * simd::tile_bytes + 64;
     if (!simd::tiles_available()) {
         WARN("the system refuses the tiles of this processor");
         return;
     }
-    constexpr index_t w_bytes = steps * most_parts * 2 * simd::tile_bytes;
+    constexpr index_t w_bytes = steps * most_terms * 2 * simd::tile_bytes;
     const auto values = random_floats(2 * x_stride + w_bytes, 1), begun = random_floats(32 * 32, 2);
     aligned_vector<std::byte> x(2 * x_stride), w(w_bytes);
     for (std::size_t i = 0; i < x.size(); i += 64) simd::to_bfloats(values.data() + i, x.data() + i);
     for (std::size_t i = 0; i < w.size(); i += 64) simd::to_bfloats(values.data() + x.size() + i, w.data() + i);
-    const auto same = [&]<int M, int N, int Parts>() {
+    const auto same = [&]<int M, int N, int Terms>() {
         for (const bool add : {false, true}) {
             auto a = begun, b = begun;
-            simd::tiles_portable::multiply<M, N, Parts>(x.data(), x_stride, w.data(), steps, a.data(), add);
+            simd::tiles_portable::multiply<M, N, Terms>(x.data(), x_stride, w.data(), steps, a.data(), add);
             {
                 const simd::tiles::session session{};
-                simd::tiles::multiply<M, N, Parts>(x.data(), x_stride, w.data(), steps, b.data(), add);
+                simd::tiles::multiply<M, N, Terms>(x.data(), x_stride, w.data(), steps, b.data(), add);
             }
             CHECK((a == b));
             CHECK((a != begun));
@@ -121,7 +121,7 @@ TEST_CASE("tiles: a product is that of the weights, rounded, and the rounded act
     });
 }
 
-// Three bfloat16 hold a float, two a half. Without any one of the products of parts the error would be ten times this.
+// Three bfloat16 hold a float, two a half. Without any one of the products of terms the error would be ten times this.
 TEST_CASE("tiles: F32 and F16 are as exact as float", "[tiles]") {
     for (const auto* f : {&format::info_of<format::f32>(), &format::info_of<format::f16>()}) {
         INFO(f->name);

@@ -1,5 +1,7 @@
 // Every rung of the ladders in bench/ladders against double, at odd sizes too. Bounds are sums of roundings: u = 2^-24 for each operation
 // in float, whatever their order, and half a step for each activation that is rounded to 8 bits.
+#include "products.hpp"
+
 #include <ladders/attention.hpp>
 #include <ladders/mat_mul.hpp>
 #include <ladders/mat_vec.hpp>
@@ -8,7 +10,6 @@
 #include <ladders/softmax.hpp>
 #include <loupe/core/compat/catch2.hpp>
 #include <loupe/format/formats.hpp>
-#include <loupe/kernel/packed.hpp>
 
 #include <algorithm>
 #include <cmath>

@@ -1,4 +1,5 @@
 // Made models: they open under strict binding, compute finite logits in every format, and come back with the sizes they were made of.
+#include "files.hpp"
 #include "open.hpp"
 
 #include <loupe/core/compat/catch2.hpp>
@@ -6,12 +7,10 @@
 #include <loupe/model/decoder.hpp>
 
 #include <cmath>
-#include <fstream>
 #include <map>
 
-#include <unistd.h>
-
 using namespace loupe;
+using tests::folder, tests::load;
 #if LOUPE_CATCH2_MAJOR == 3
 using Catch::Matchers::ContainsSubstring;
 #define Contains ContainsSubstring
@@ -20,15 +19,6 @@ using Catch::Matchers::Contains;
 #endif
 
 namespace {
-
-struct folder {
-    std::filesystem::path path;
-    folder() : path(std::filesystem::temp_directory_path() / ("loupe-make-" + std::to_string(::getpid()))) {
-        std::filesystem::create_directories(path);
-    }
-    ~folder() { std::filesystem::remove_all(path); }
-    std::filesystem::path operator/(const std::string& name) const { return path / name; }
-};
 
 /// The variant's structure: its pattern of blocks and what they have, but everything small.
 dimensions small(std::string_view variant, index_t blocks) {
@@ -64,11 +54,6 @@ std::map<std::string_view, int> formats_of(const std::vector<io::planned_tensor>
     std::map<std::string_view, int> count;
     for (const auto& t : plan) ++count[t.format->name];
     return count;
-}
-
-std::string load(const std::filesystem::path& path) {
-    std::ifstream in(path, std::ios::binary);
-    return {std::istreambuf_iterator<char>(in), {}};
 }
 
 template <is::model M>
@@ -249,5 +234,5 @@ TEST_CASE("make: what cannot be made is refused", "[make]") {
     CHECK_THROWS_WITH(make(here / "m.gguf", tiny, "q4_0"), Contains("at least 600 tokens"));
     CHECK_THROWS_AS(make("/dev/full", d, "q4_0"), output_error);
     CHECK_THROWS_AS(make(here / "nowhere" / "m.gguf", d, "q4_0"), output_error);
-    CHECK(std::filesystem::is_empty(here.path));
+    CHECK(std::filesystem::is_empty(here.path()));
 }

@@ -1,5 +1,6 @@
 // NumPy files: round trip, exact conversions, and refusals.
 #include "data.hpp"
+#include "files.hpp"
 
 #include <loupe/core/compat/catch2.hpp>
 #include <loupe/io/npy.hpp>
@@ -7,34 +8,14 @@
 #include <cmath>
 #include <csignal>
 #include <cstring>
-#include <fstream>
 #include <string>
 
 #include <sys/resource.h>
-#include <unistd.h>
 
 using namespace loupe;
+using tests::contains, tests::folder, tests::load, tests::save;
 
 namespace {
-
-struct folder {
-    std::filesystem::path path;
-    folder() {
-        static int count = 0;
-        path = std::filesystem::temp_directory_path() / ("loupe-npy-" + std::to_string(::getpid()) + "-" + std::to_string(count++));
-        std::filesystem::create_directories(path);
-    }
-    ~folder() { std::filesystem::remove_all(path); }
-    std::filesystem::path operator/(const std::string& name) const { return path / name; }
-    bool empty() const { return std::filesystem::is_empty(path); }
-};
-
-void save(const std::filesystem::path& path, const std::string& bytes) { std::ofstream(path, std::ios::binary) << bytes; }
-
-std::string load(const std::filesystem::path& path) {
-    std::ifstream in(path, std::ios::binary);
-    return {std::istreambuf_iterator<char>(in), {}};
-}
 
 template <class T>
 std::string file(const std::string& header, const std::vector<T>& values) {
@@ -52,18 +33,7 @@ template <class T>
 std::string refusal(const std::string& content) {
     const folder dir;
     save(dir / "x.npy", content);
-    try {
-        static_cast<void>(io::npy::read<T>(dir / "x.npy"));
-    } catch (const error& e) {
-        return e.what();
-    }
-    return "";
-}
-
-bool has(const std::string& text, const std::string& part) {
-    if (text.find(part) != std::string::npos) return true;
-    UNSCOPED_INFO("found: " << text << " -- expected: " << part);
-    return false;
+    return tests::refusal([&] { return io::npy::read<T>(dir / "x.npy"); });
 }
 
 } // namespace
@@ -93,11 +63,11 @@ TEST_CASE("float32 values come back with their bits, written piece by piece", "[
     scalar.write(std::span(values).first(1));
     scalar.close();
     CHECK(io::npy::read<float>(dir / "s.npy").shape.empty());
-    CHECK(has(load(dir / "s.npy"), "'shape': (), }"));
+    CHECK(contains(load(dir / "s.npy"), "'shape': (), }"));
     io::npy_writer none(dir / "n.npy", {0, 3});
     none.close();
     CHECK(io::npy::read<float>(dir / "n.npy").values.empty());
-    CHECK(has(load(dir / "n.npy"), "'shape': (0, 3), }"));
+    CHECK(contains(load(dir / "n.npy"), "'shape': (0, 3), }"));
 }
 
 TEST_CASE("a large array is written in pieces of every size", "[npy]") {
@@ -129,17 +99,17 @@ TEST_CASE("a value that the type asked for cannot hold exactly is an error that 
     const auto whole = [](double v) { return file<double>(dictionary("<f8", "(2,)"), {1, v}); };
     CHECK(refusal<float>(f8(0.25)).empty());
     CHECK(refusal<float>(f8(std::nan(""))).empty());
-    CHECK(has(refusal<float>(f8(0.1)), "value 1: expected a value that fits the type asked for exactly, found 0.1"));
-    CHECK(has(refusal<float>(f8(1e300)), "value 1"));
-    CHECK(has(refusal<std::int32_t>(f8(1)), "value 0"));
+    CHECK(contains(refusal<float>(f8(0.1)), "value 1: expected a value that fits the type asked for exactly, found 0.1"));
+    CHECK(contains(refusal<float>(f8(1e300)), "value 1"));
+    CHECK(contains(refusal<std::int32_t>(f8(1)), "value 0"));
     CHECK(refusal<std::int32_t>(whole(-2147483648.0)).empty());
-    CHECK(has(refusal<std::int32_t>(whole(2147483648.0)), "value 1"));
-    CHECK(has(refusal<std::int32_t>(whole(std::nan(""))), "value 1"));
+    CHECK(contains(refusal<std::int32_t>(whole(2147483648.0)), "value 1"));
+    CHECK(contains(refusal<std::int32_t>(whole(std::nan(""))), "value 1"));
     CHECK(refusal<std::uint8_t>(whole(255)).empty());
-    CHECK(has(refusal<std::uint8_t>(whole(256)), "value 1"));
-    CHECK(has(refusal<std::uint8_t>(whole(-1)), "value 1"));
-    CHECK(has(refusal<index_t>(whole(9223372036854775808.0)), "value 1"));
-    CHECK(has(refusal<float>(file<std::int32_t>(dictionary("<i4", "(1,)"), {16777217})), "value 0"));
+    CHECK(contains(refusal<std::uint8_t>(whole(256)), "value 1"));
+    CHECK(contains(refusal<std::uint8_t>(whole(-1)), "value 1"));
+    CHECK(contains(refusal<index_t>(whole(9223372036854775808.0)), "value 1"));
+    CHECK(contains(refusal<float>(file<std::int32_t>(dictionary("<i4", "(1,)"), {16777217})), "value 0"));
     CHECK(refusal<double>(file<std::int32_t>(dictionary("<i4", "(1,)"), {16777217})).empty());
 }
 
@@ -154,22 +124,24 @@ TEST_CASE("other types, Fortran order, other versions, wrong sizes and damaged h
     int accepted = 0;
     for (std::size_t n = 0; n < good.size(); ++n) accepted += refusal<float>(good.substr(0, n)).empty();
     CHECK(accepted == 0);
-    CHECK(has(refusal<float>(good + "x"), "expected 6 values of 4 bytes for shape [2, 3], found 25 bytes"));
-    CHECK(has(refusal<float>(file<float>(dictionary(">f4", "(1,)"), {1})), "found '>f4'"));
-    CHECK(has(refusal<float>(file<float>(dictionary("|O", "(1,)"), {1})), "found '|O'"));
-    CHECK(has(refusal<float>(file<float>("{'descr': [('a', '<f4')], 'fortran_order': False, 'shape': (1,)}", {1})), "not a structure"));
-    CHECK(has(refusal<float>(file<float>("{'descr': '<f4', 'fortran_order': True, 'shape': (1,)}", {1})), "C order"));
-    CHECK(has(refusal<float>(file<float>("{'descr': '<f4', 'fortran_order': False}", {1})), "expected descr, fortran_order and shape"));
-    CHECK(has(refusal<float>(file<float>("{'descr': '<f4', 'descr': '<f4'}", {1})), "once"));
-    CHECK(has(refusal<float>(file<float>(dictionary("<f4", "(-1,)"), {1})), "integer"));
-    CHECK(has(refusal<float>(file<float>(dictionary("<f4", "(9223372036854775808,)"), {1})), "2^63"));
-    CHECK(has(refusal<float>(file<float>(dictionary("<f4", "(4294967296, 4294967296)"), {1})), "overflows"));
-    CHECK(has(refusal<float>(file<float>(dictionary("<f4", "(4611686018427387904,)"), {1})), "expected"));
-    CHECK(has(refusal<float>(file<float>(dictionary("<f4", "(1,)") + " x", {1})), "nothing after"));
+    CHECK(contains(refusal<float>(good + "x"), "expected 6 values of 4 bytes for shape [2, 3], found 25 bytes"));
+    CHECK(contains(refusal<float>(file<float>(dictionary(">f4", "(1,)"), {1})), "found '>f4'"));
+    CHECK(contains(refusal<float>(file<float>(dictionary("|O", "(1,)"), {1})), "found '|O'"));
+    CHECK(
+        contains(refusal<float>(file<float>("{'descr': [('a', '<f4')], 'fortran_order': False, 'shape': (1,)}", {1})), "not a structure"));
+    CHECK(contains(refusal<float>(file<float>("{'descr': '<f4', 'fortran_order': True, 'shape': (1,)}", {1})), "C order"));
+    CHECK(
+        contains(refusal<float>(file<float>("{'descr': '<f4', 'fortran_order': False}", {1})), "expected descr, fortran_order and shape"));
+    CHECK(contains(refusal<float>(file<float>("{'descr': '<f4', 'descr': '<f4'}", {1})), "once"));
+    CHECK(contains(refusal<float>(file<float>(dictionary("<f4", "(-1,)"), {1})), "integer"));
+    CHECK(contains(refusal<float>(file<float>(dictionary("<f4", "(9223372036854775808,)"), {1})), "2^63"));
+    CHECK(contains(refusal<float>(file<float>(dictionary("<f4", "(4294967296, 4294967296)"), {1})), "overflows"));
+    CHECK(contains(refusal<float>(file<float>(dictionary("<f4", "(4611686018427387904,)"), {1})), "expected"));
+    CHECK(contains(refusal<float>(file<float>(dictionary("<f4", "(1,)") + " x", {1})), "nothing after"));
     std::string version = good;
     version[6] = 2;
-    CHECK(has(refusal<float>(version), "expected version 1.0, found 2.0"));
-    CHECK(has(refusal<float>("hello, this is no array"), "expected the beginning of a .npy file"));
+    CHECK(contains(refusal<float>(version), "expected version 1.0, found 2.0"));
+    CHECK(contains(refusal<float>("hello, this is no array"), "expected the beginning of a .npy file"));
     int crashed = 0;
     for (std::size_t i = 0; i < good.size(); ++i)
         for (const char c : {'\x00', '\'', '(', ')', '9', '\xff'}) {
@@ -192,17 +164,17 @@ TEST_CASE("a writer that is left, overfilled or closed early leaves no file", "[
         w.write(values);
         CHECK_THROWS_AS(w.close(), error);
     }
-    CHECK(dir.empty());
+    CHECK(std::filesystem::is_empty(dir.path()));
     {
         io::npy_writer w(dir / "x.npy", {5});
         CHECK_THROWS_AS(w.write(values), error);
     }
-    CHECK(dir.empty());
+    CHECK(std::filesystem::is_empty(dir.path()));
     CHECK_THROWS_AS(io::npy_writer(dir / "x.npy", {-1}), error);
     CHECK_THROWS_AS(io::npy_writer(dir / "x.npy", {index_t{1} << 40, index_t{1} << 40}), error);
     CHECK_THROWS_AS(io::npy_writer(dir / "no" / "x.npy", {1}), output_error);
-    CHECK_THROWS_AS(io::npy_writer(dir.path, {1}), output_error);
-    CHECK(dir.empty());
+    CHECK_THROWS_AS(io::npy_writer(dir.path(), {1}), output_error);
+    CHECK(std::filesystem::is_empty(dir.path()));
 }
 
 TEST_CASE("a full disk is an output_error, whether it fills at once or half way", "[npy]") {
@@ -231,5 +203,5 @@ TEST_CASE("a full disk is an output_error, whether it fills at once or half way"
     ::setrlimit(RLIMIT_FSIZE, &before);
     std::signal(SIGXFSZ, handler);
     CHECK(failed);
-    CHECK(dir.empty());
+    CHECK(std::filesystem::is_empty(dir.path()));
 }

@@ -2,6 +2,7 @@
 #include "data.hpp"
 
 #include "open.hpp"
+#include "products.hpp"
 #include <loupe/core/compat/catch2.hpp>
 #include <loupe/io/requantize.hpp>
 #include <loupe/model/decoder.hpp>

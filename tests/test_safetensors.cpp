@@ -1,31 +1,17 @@
 // Safetensors: what is refused, and shards.
 #include "data.hpp"
+#include "files.hpp"
 
 #include <loupe/core/compat/catch2.hpp>
 #include <loupe/io/safetensors.hpp>
 
 #include <cstring>
-#include <fstream>
 #include <string>
 
-#include <unistd.h>
-
 using namespace loupe;
+using tests::contains, tests::folder, tests::save;
 
 namespace {
-
-struct folder {
-    std::filesystem::path path;
-    folder() {
-        static int count = 0;
-        path = std::filesystem::temp_directory_path() / ("loupe-safetensors-" + std::to_string(::getpid()) + "-" + std::to_string(count++));
-        std::filesystem::create_directories(path);
-    }
-    ~folder() { std::filesystem::remove_all(path); }
-    std::filesystem::path operator/(const std::string& name) const { return path / name; }
-};
-
-void save(const std::filesystem::path& path, const std::string& bytes) { std::ofstream(path, std::ios::binary) << bytes; }
 
 // A file of this header and as many bytes of data.
 std::string file(const std::string& header, std::size_t data) {
@@ -41,12 +27,7 @@ std::string entry(const std::string& name, const std::string& type, const std::s
 }
 
 std::string message_of(const std::filesystem::path& path) {
-    try {
-        static_cast<void>(io::safetensors::open(path));
-    } catch (const error& e) {
-        return e.what();
-    }
-    return "";
+    return tests::refusal([&] { return io::safetensors::open(path); });
 }
 
 std::string refusal(const std::string& content) {
@@ -57,12 +38,6 @@ std::string refusal(const std::string& content) {
 }
 
 std::string refusal(const std::string& header, std::size_t data) { return refusal(file(header, data)); }
-
-bool has(const std::string& text, const std::string& part) {
-    if (text.find(part) != std::string::npos) return true;
-    UNSCOPED_INFO("found: " << text << " -- expected: " << part);
-    return false;
-}
 
 const std::string good = "{\"__metadata__\":{\"format\":\"pt\"}," + entry("b", "F32", "[2,1]", "[6,14]") + "," +
                          entry("a", "BF16", "[3]", "[0,6]") + "," + entry("s", "F16", "[]", "[14,16]") + "}";
@@ -93,7 +68,7 @@ TEST_CASE("a safetensors file cut at any length, or longer than its tensors, is 
     int accepted = 0;
     for (std::size_t n = 0; n < whole.size(); ++n) accepted += refusal(whole.substr(0, n)).empty();
     CHECK(accepted == 0);
-    CHECK(has(refusal(whole + "x"), "expected 16 bytes of data, found 17"));
+    CHECK(contains(refusal(whole + "x"), "expected 16 bytes of data, found 17"));
 }
 
 TEST_CASE("one changed byte anywhere in the header: an error or a file, never a crash", "[safetensors]") {
@@ -112,56 +87,56 @@ TEST_CASE("header lengths beyond the file and what is no JSON object are refused
     std::string content = file(good, 16);
     for (const std::uint64_t length : {std::uint64_t{100000}, std::uint64_t{1} << 63, ~std::uint64_t{0}, ~std::uint64_t{0} - 7}) {
         std::memcpy(content.data(), &length, 8);
-        CHECK(has(refusal(content), "byte 0: expected a header that ends in the file"));
+        CHECK(contains(refusal(content), "byte 0: expected a header that ends in the file"));
     }
-    CHECK(has(refusal("", 0), "expected a JSON object"));
-    CHECK(has(refusal("[]", 0), "expected a JSON object"));
-    CHECK(has(refusal("{} {}", 0), "JSON"));
-    CHECK(has(refusal("{\"a\":}", 0), "JSON"));
-    CHECK(has(refusal("{\"a\xff\":1}", 0), "JSON"));
+    CHECK(contains(refusal("", 0), "expected a JSON object"));
+    CHECK(contains(refusal("[]", 0), "expected a JSON object"));
+    CHECK(contains(refusal("{} {}", 0), "JSON"));
+    CHECK(contains(refusal("{\"a\":}", 0), "JSON"));
+    CHECK(contains(refusal("{\"a\xff\":1}", 0), "JSON"));
     CHECK(refusal("{}", 0).empty());
 }
 
 TEST_CASE("deeply nested JSON does not overflow the stack", "[safetensors]") {
     const std::string deep(3'000'000, '[');
-    CHECK(has(refusal("{\"a\":" + deep, 0), "expected an object, found a list"));
+    CHECK(contains(refusal("{\"a\":" + deep, 0), "expected an object, found a list"));
     std::string objects = "{\"a\":";
     for (int i = 0; i < 300000; ++i) objects += "{\"a\":";
-    CHECK(has(refusal(objects, 0), "tensor 'a'"));
+    CHECK(contains(refusal(objects, 0), "tensor 'a'"));
     const folder dir;
     save(dir / "model.safetensors.index.json", "{\"metadata\":" + deep);
-    CHECK(has(message_of(dir.path), "nested more than 64"));
+    CHECK(contains(message_of(dir.path()), "nested more than 64"));
 }
 
 TEST_CASE("malformed descriptions name the tensor and what was expected", "[safetensors]") {
-    CHECK(has(refusal("{\"w\":1}", 0), "tensor 'w': expected an object, found a number"));
-    CHECK(has(refusal("{\"w\":{\"dtype\":\"F32\",\"shape\":[1]}}", 4), "tensor 'w': expected dtype, shape and data_offsets"));
-    CHECK(has(refusal("{\"w\":{\"dtype\":\"F32\",\"data_offsets\":[0,4]}}", 4), "tensor 'w': expected dtype, shape and data_offsets"));
-    CHECK(has(refusal("{\"w\":{\"shape\":[1],\"data_offsets\":[0,4]}}", 4), "tensor 'w': expected dtype, shape and data_offsets"));
-    CHECK(has(refusal("{\"w\":{\"stride\":[1]}}", 4), "tensor 'w': expected dtype, shape or data_offsets, found 'stride'"));
-    CHECK(has(refusal("{\"w\":{\"dtype\":7}}", 4), "a string as dtype, found a number"));
-    CHECK(has(refusal("{\"w\":{\"dtype\":\"F32\",\"dtype\":\"F32\"}}", 4), "dtype found a second time"));
-    CHECK(has(refusal("{\"w\":{\"shape\":[1],\"shape\":[1]}}", 4), "shape found a second time"));
-    CHECK(has(refusal("{\"w\":{\"data_offsets\":[0,4],\"data_offsets\":[0,4]}}", 4), "data_offsets found a second time"));
-    CHECK(has(refusal("{" + entry("w", "F32", "[-1]", "[0,4]") + "}", 4), "as shape, found a negative number"));
-    CHECK(has(refusal("{" + entry("w", "F32", "[1.5]", "[0,4]") + "}", 4), "as shape, found 1.5"));
-    CHECK(has(refusal("{" + entry("w", "F32", "[[1]]", "[0,4]") + "}", 4), "as shape, found a list"));
-    CHECK(has(refusal("{" + entry("w", "F32", "[null]", "[0,4]") + "}", 4), "found null"));
-    CHECK(has(refusal("{" + entry("w", "F32", "[\"1\"]", "[0,4]") + "}", 4), "found a string"));
-    CHECK(has(refusal("{" + entry("w", "F32", "[1,1,1,1,1,1,1,1,1]", "[0,4]") + "}", 4), "at most 8 dimensions"));
-    CHECK(has(refusal("{" + entry("w", "F32", "[1]", "[4]") + "}", 4), "expected two data_offsets, found 1"));
-    CHECK(has(refusal("{" + entry("w", "F32", "[1]", "[0,4,8]") + "}", 4), "data_offsets"));
-    CHECK(has(refusal("{" + entry("w", "F32", "[1]", "{}") + "}", 4), "data_offsets, found an object"));
-    CHECK(has(refusal("{" + entry("", "F32", "[1]", "[0,4]") + "}", 4), "empty"));
-    CHECK(has(refusal("{\"__metadata__\":{\"a\":1}}", 0), "a string in __metadata__, found a number"));
-    CHECK(has(refusal("{" + entry("w", "F32", "[1]", "[0,4]") + "," + entry("w", "F32", "[1]", "[4,8]") + "}", 8),
-              "tensor 'w': found a second time"));
+    CHECK(contains(refusal("{\"w\":1}", 0), "tensor 'w': expected an object, found a number"));
+    CHECK(contains(refusal("{\"w\":{\"dtype\":\"F32\",\"shape\":[1]}}", 4), "tensor 'w': expected dtype, shape and data_offsets"));
+    CHECK(contains(refusal("{\"w\":{\"dtype\":\"F32\",\"data_offsets\":[0,4]}}", 4), "tensor 'w': expected dtype, shape and data_offsets"));
+    CHECK(contains(refusal("{\"w\":{\"shape\":[1],\"data_offsets\":[0,4]}}", 4), "tensor 'w': expected dtype, shape and data_offsets"));
+    CHECK(contains(refusal("{\"w\":{\"stride\":[1]}}", 4), "tensor 'w': expected dtype, shape or data_offsets, found 'stride'"));
+    CHECK(contains(refusal("{\"w\":{\"dtype\":7}}", 4), "a string as dtype, found a number"));
+    CHECK(contains(refusal("{\"w\":{\"dtype\":\"F32\",\"dtype\":\"F32\"}}", 4), "dtype found a second time"));
+    CHECK(contains(refusal("{\"w\":{\"shape\":[1],\"shape\":[1]}}", 4), "shape found a second time"));
+    CHECK(contains(refusal("{\"w\":{\"data_offsets\":[0,4],\"data_offsets\":[0,4]}}", 4), "data_offsets found a second time"));
+    CHECK(contains(refusal("{" + entry("w", "F32", "[-1]", "[0,4]") + "}", 4), "as shape, found a negative number"));
+    CHECK(contains(refusal("{" + entry("w", "F32", "[1.5]", "[0,4]") + "}", 4), "as shape, found 1.5"));
+    CHECK(contains(refusal("{" + entry("w", "F32", "[[1]]", "[0,4]") + "}", 4), "as shape, found a list"));
+    CHECK(contains(refusal("{" + entry("w", "F32", "[null]", "[0,4]") + "}", 4), "found null"));
+    CHECK(contains(refusal("{" + entry("w", "F32", "[\"1\"]", "[0,4]") + "}", 4), "found a string"));
+    CHECK(contains(refusal("{" + entry("w", "F32", "[1,1,1,1,1,1,1,1,1]", "[0,4]") + "}", 4), "at most 8 dimensions"));
+    CHECK(contains(refusal("{" + entry("w", "F32", "[1]", "[4]") + "}", 4), "expected two data_offsets, found 1"));
+    CHECK(contains(refusal("{" + entry("w", "F32", "[1]", "[0,4,8]") + "}", 4), "data_offsets"));
+    CHECK(contains(refusal("{" + entry("w", "F32", "[1]", "{}") + "}", 4), "data_offsets, found an object"));
+    CHECK(contains(refusal("{" + entry("", "F32", "[1]", "[0,4]") + "}", 4), "empty"));
+    CHECK(contains(refusal("{\"__metadata__\":{\"a\":1}}", 0), "a string in __metadata__, found a number"));
+    CHECK(contains(refusal("{" + entry("w", "F32", "[1]", "[0,4]") + "," + entry("w", "F32", "[1]", "[4,8]") + "}", 8),
+                   "tensor 'w': found a second time"));
 }
 
 TEST_CASE("other dtypes are refused by name of tensor and dtype", "[safetensors]") {
     for (const std::string type : {"I64", "U8", "BOOL", "F64", "F8_E4M3", "f32", ""})
-        CHECK(has(refusal("{" + entry("w", type, "[1]", "[0,8]") + "}", 8),
-                  "tensor 'w': expected dtype F32, F16 or BF16, found '" + type + "'"));
+        CHECK(contains(refusal("{" + entry("w", type, "[1]", "[0,8]") + "}", 8),
+                       "tensor 'w': expected dtype F32, F16 or BF16, found '" + type + "'"));
 }
 
 TEST_CASE("offsets: out of range, of another size, with holes, overlapping and overflowing ones are refused", "[safetensors]") {
@@ -169,22 +144,22 @@ TEST_CASE("offsets: out of range, of another size, with holes, overlapping and o
         return refusal("{" + entry("w", "F32", shape, offsets) + "}", 8);
     };
     CHECK(one("[2]", "[0,8]").empty());
-    CHECK(has(one("[3]", "[0,12]"), "tensor 'w': expected data_offsets in the 8 bytes"));
-    CHECK(has(one("[1]", "[8,4]"), "tensor 'w': expected data_offsets"));
-    CHECK(has(one("[2]", "[0,4]"), "expected 8 bytes for F32 [2]"));
-    CHECK(has(one("[1]", "[0,8]"), "expected 4 bytes for F32 [1]"));
-    CHECK(has(one("[1]", "[4,8]"), "expected data that begin at 0"));
-    CHECK(has(one("[1]", "[0,4]"), "expected 4 bytes of data, found 8"));
-    CHECK(has(one("[0,0]", "[0,0]"), "expected 0 bytes of data, found 8"));
-    CHECK(has(one("[4611686018427387904,4]", "[0,8]"), "overflows")); // 2^66 is 0 in 64 bits
-    CHECK(has(one("[9223372036854775807]", "[0,8]"), "overflows"));
-    CHECK(has(one("[18446744073709551615]", "[0,8]"), "2^63"));
-    CHECK(has(one("[2]", "[0,18446744073709551616]"), "as data_offsets"));
-    CHECK(has(one("[2]", "[9223372036854775800,9223372036854775807]"), "tensor 'w'"));
-    CHECK(has(refusal("{" + entry("v", "F32", "[2]", "[0,8]") + "," + entry("w", "F32", "[2]", "[4,12]") + "}", 12),
-              "tensor 'w': expected data that begin at 8"));
-    CHECK(has(refusal("{" + entry("v", "F32", "[2]", "[0,8]") + "," + entry("w", "F32", "[2]", "[0,8]") + "}", 8),
-              "expected data that begin at 8"));
+    CHECK(contains(one("[3]", "[0,12]"), "tensor 'w': expected data_offsets in the 8 bytes"));
+    CHECK(contains(one("[1]", "[8,4]"), "tensor 'w': expected data_offsets"));
+    CHECK(contains(one("[2]", "[0,4]"), "expected 8 bytes for F32 [2]"));
+    CHECK(contains(one("[1]", "[0,8]"), "expected 4 bytes for F32 [1]"));
+    CHECK(contains(one("[1]", "[4,8]"), "expected data that begin at 0"));
+    CHECK(contains(one("[1]", "[0,4]"), "expected 4 bytes of data, found 8"));
+    CHECK(contains(one("[0,0]", "[0,0]"), "expected 0 bytes of data, found 8"));
+    CHECK(contains(one("[4611686018427387904,4]", "[0,8]"), "overflows")); // 2^66 is 0 in 64 bits
+    CHECK(contains(one("[9223372036854775807]", "[0,8]"), "overflows"));
+    CHECK(contains(one("[18446744073709551615]", "[0,8]"), "2^63"));
+    CHECK(contains(one("[2]", "[0,18446744073709551616]"), "as data_offsets"));
+    CHECK(contains(one("[2]", "[9223372036854775800,9223372036854775807]"), "tensor 'w'"));
+    CHECK(contains(refusal("{" + entry("v", "F32", "[2]", "[0,8]") + "," + entry("w", "F32", "[2]", "[4,12]") + "}", 12),
+                   "tensor 'w': expected data that begin at 8"));
+    CHECK(contains(refusal("{" + entry("v", "F32", "[2]", "[0,8]") + "," + entry("w", "F32", "[2]", "[0,8]") + "}", 8),
+                   "expected data that begin at 8"));
     CHECK(refusal("{" + entry("v", "F32", "[0]", "[8,8]") + "," + entry("w", "F32", "[2]", "[0,8]") + "}", 8)
               .empty()); // an empty tensor is none
 }
@@ -199,7 +174,7 @@ TEST_CASE("shards: tensors come from the files the index names", "[safetensors]"
 
     index("{\"b\":\"two.safetensors\",\"a\":\"one.safetensors\"}");
     {
-        const auto s = io::safetensors::open(dir.path);
+        const auto s = io::safetensors::open(dir.path());
         REQUIRE(s.tensors().size() == 2);
         CHECK(s.tensors()[0].name == "a");
         CHECK(s.find("b")->file == (dir / "two.safetensors").string());
@@ -207,43 +182,43 @@ TEST_CASE("shards: tensors come from the files the index names", "[safetensors]"
         CHECK(io::safetensors::open(dir / "model.safetensors.index.json").tensors().size() == 2);
     }
     index("{\"a\":\"one.safetensors\",\"b\":\"one.safetensors\"}");
-    CHECK(has(message_of(dir.path), "tensor 'b': expected in " + (dir / "one.safetensors").string()));
+    CHECK(contains(message_of(dir.path()), "tensor 'b': expected in " + (dir / "one.safetensors").string()));
     index("{\"a\":\"three.safetensors\"}");
-    CHECK(has(message_of(dir.path), "tensor 'a': its file is missing: " + (dir / "three.safetensors").string()));
+    CHECK(contains(message_of(dir.path()), "tensor 'a': its file is missing: " + (dir / "three.safetensors").string()));
     index("{\"a\":\"" + std::string(300, 'x') + "\"}"); // longer than any file's name may be
-    CHECK(has(message_of(dir.path), "tensor 'a': its file is missing"));
+    CHECK(contains(message_of(dir.path()), "tensor 'a': its file is missing"));
     for (const std::string bad : {"../one.safetensors", "/etc/passwd", "a\\\\b", "..", ".", "", "a\\u0000b"}) {
         index("{\"a\":\"" + bad + "\"}");
-        CHECK(has(message_of(dir.path), "tensor 'a': expected the name of a file in the same folder"));
+        CHECK(contains(message_of(dir.path()), "tensor 'a': expected the name of a file in the same folder"));
     }
     index("{\"a\":\"one.safetensors\",\"a\":\"two.safetensors\"}");
-    CHECK(has(message_of(dir.path), "tensor 'a': found a second time"));
+    CHECK(contains(message_of(dir.path()), "tensor 'a': found a second time"));
     index("{\"a\":7}");
-    CHECK(has(message_of(dir.path), "tensor 'a': expected the name of a file, found a number"));
+    CHECK(contains(message_of(dir.path()), "tensor 'a': expected the name of a file, found a number"));
     index("{\"a\":{}}");
-    CHECK(has(message_of(dir.path), "tensor 'a': expected the name of a file, found an object"));
+    CHECK(contains(message_of(dir.path()), "tensor 'a': expected the name of a file, found an object"));
     index("[\"a\"]");
-    CHECK(has(message_of(dir.path), "weight_map: expected an object, found a list"));
+    CHECK(contains(message_of(dir.path()), "weight_map: expected an object, found a list"));
     index("null");
-    CHECK(has(message_of(dir.path), "weight_map: expected an object, found null"));
+    CHECK(contains(message_of(dir.path()), "weight_map: expected an object, found null"));
     index("{}");
-    CHECK(io::safetensors::open(dir.path).tensors().empty());
+    CHECK(io::safetensors::open(dir.path()).tensors().empty());
     save(dir / "model.safetensors.index.json", "{}");
-    CHECK(has(message_of(dir.path), "expected weight_map, found none"));
+    CHECK(contains(message_of(dir.path()), "expected weight_map, found none"));
     save(dir / "model.safetensors.index.json", "[1]");
-    CHECK(has(message_of(dir.path), "expected an object, found a list"));
+    CHECK(contains(message_of(dir.path()), "expected an object, found a list"));
     save(dir / "model.safetensors.index.json", "{\"weight_map\":{},\"weight_map\":{}}");
-    CHECK(has(message_of(dir.path), "weight_map: found a second time"));
+    CHECK(contains(message_of(dir.path()), "weight_map: found a second time"));
     save(dir / "model.safetensors.index.json", "{\"weight_map\":{\"a\"");
-    CHECK(has(message_of(dir.path), "JSON"));
+    CHECK(contains(message_of(dir.path()), "JSON"));
     save(dir / "model.safetensors", file(good, 16)); // a whole file goes first
-    CHECK(io::safetensors::open(dir.path).tensors().size() == 3);
+    CHECK(io::safetensors::open(dir.path()).tensors().size() == 3);
 }
 
 TEST_CASE("a folder without a checkpoint, and a missing file, say so", "[safetensors]") {
     const folder dir;
-    CHECK(has(message_of(dir.path), dir.path.string() + ": expected model.safetensors or model.safetensors.index.json"));
-    CHECK(has(message_of(dir / "none.safetensors"), "No such file"));
+    CHECK(contains(message_of(dir.path()), dir.path().string() + ": expected model.safetensors or model.safetensors.index.json"));
+    CHECK(contains(message_of(dir / "none.safetensors"), "No such file"));
 }
 
 TEST_CASE("real checkpoints open", "[safetensors]") {

@@ -171,12 +171,12 @@ class activation_rows {
         }
     }
 
-    template <int Parts>
+    template <int Terms>
     static void store_tiles(matrix_view<const float> x, std::byte* out) {
-        for (index_t k = 0; k < x.width; k += simd::tile_columns, out += Parts * simd::tile_bytes) {
-            for (index_t t = 0; t < x.rows; ++t) simd::to_bfloats<Parts>(x[t].data() + k, out + t * 64);
-            for (int part = 0; part < Parts; ++part)
-                std::memset(out + part * simd::tile_bytes + x.rows * 64, 0, static_cast<std::size_t>(simd::tile_bytes - x.rows * 64));
+        for (index_t k = 0; k < x.width; k += simd::tile_columns, out += Terms * simd::tile_bytes) {
+            for (index_t t = 0; t < x.rows; ++t) simd::to_bfloats<Terms>(x[t].data() + k, out + t * 64);
+            for (int term = 0; term < Terms; ++term)
+                std::memset(out + term * simd::tile_bytes + x.rows * 64, 0, static_cast<std::size_t>(simd::tile_bytes - x.rows * 64));
         }
     }
 

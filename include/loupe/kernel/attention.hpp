@@ -96,6 +96,14 @@ class attention_sums {
     std::vector<float> largest_, total_;
     scratch<float> sums_, scores_;
     row_reader reader_;
+    coming_rows coming_; // asked for meanwhile
+
+    /// Whether so few rows look at a key that it takes less time than to bring it from memory.
+    bool are_few() const { return rows_ <= 8; }
+    std::size_t floats_at_once() const { return are_few() ? row_reader::few : static_cast<std::size_t>(key_block); }
+    coming_rows soon(const cached_rows& cached, index_t row, index_t count) const {
+        return are_few() ? coming_rows(cached, width_, row, count) : coming_rows();
+    }
 
   public:
     /// The score of a key that is not seen.
@@ -117,9 +125,11 @@ class attention_sums {
              std::span<const std::uint64_t> visible, float scale, float cap) {
         const auto n = static_cast<index_t>(rows.size());
         const auto scores = scores_.take(rows_, key_block);
-        reader_.for_pieces(keys, width_, rows, [&](const float_rows& some, index_t j) {
-            score(q, some, scores.columns(j, static_cast<index_t>(some.rows.size())));
-        });
+        coming_ = soon(values, rows.front(), n);
+        reader_.for_pieces(
+            keys, width_, rows,
+            [&](const float_rows& some, index_t j) { score(q, some, scores.columns(j, static_cast<index_t>(some.rows.size()))); },
+            floats_at_once());
         for (index_t r = 0; r < rows_; ++r) {
             const std::span<float> row = scores[r];
             kernel::scale(row.first(static_cast<std::size_t>(n)), scale);
@@ -132,16 +142,19 @@ class attention_sums {
             }
             std::fill(row.begin() + n, row.end(), unseen);
         }
+        coming_ = soon(keys, rows.back() + 1, key_block);
         add_scored(scores, values, rows);
+        coming_ = {};
     }
 
     /// The same for scores that are known, [rows, key_block], `unseen` where a row does not see a key; they become weights. Any cache row
     /// will do for a key that no row sees.
     void add_scored(matrix_view<float> scores, const cached_rows& values, std::span<const index_t> rows) {
         for (index_t r = 0; r < rows_; ++r) weigh(r, scores[r]);
-        reader_.for_pieces(values, width_, rows, [&](const float_rows& some, index_t j) {
-            mix(scores.columns(j, static_cast<index_t>(some.rows.size())), some);
-        });
+        reader_.for_pieces(
+            values, width_, rows,
+            [&](const float_rows& some, index_t j) { mix(scores.columns(j, static_cast<index_t>(some.rows.size())), some); },
+            floats_at_once());
     }
 
     /// The sums of later keys.
@@ -169,35 +182,31 @@ class attention_sums {
   private:
     template <int M>
     void score_rows(std::span<const float* const> q, index_t r, const float_rows& keys, index_t j, index_t count,
-                    matrix_view<float> scores) const {
+                    matrix_view<float> scores) {
+        const index_t lines = coming_.lines_of(tile_w * simd::width * M / rows_, width_);
+        coming_rows coming = coming_;
         std::array<const float*, M> qs;
         for (int m = 0; m < M; ++m) qs[m] = q[static_cast<std::size_t>(r + m)];
         const auto run = [&]<int N>(index_t at) {
             std::array<const float*, N> ks;
             for (int i = 0; i < N; ++i) ks[i] = keys.first + keys.rows[static_cast<std::size_t>(at + i)] * keys.stride;
-            dot_tile<M, N>(qs, ks, width_, scores.data + r * scores.stride + at, scores.stride);
+            dot_tile<M, N>(
+                qs, ks, width_, scores.data + r * scores.stride + at,
+                scores.stride, [&]() __attribute__((always_inline)) { coming.ask(lines); });
         };
         if (count == tile_w) {
             run.template operator()<tile_w>(j);
         } else {
             for (index_t i = 0; i < count; ++i) run.template operator()<1>(j + i);
         }
-    }
-
-    /// Asks for the next few keys from the j-th on: of one token they lie in memory, since all weights have passed by since the last one.
-    __attribute__((always_inline)) void ask_for(const float_rows& some, index_t j) const {
-        for (const index_t end = std::min(j + tile_w, static_cast<index_t>(some.rows.size())); j < end; ++j) {
-            const float* const row = some.first + some.rows[static_cast<std::size_t>(j)] * some.stride;
-            for (index_t d = 0; d < width_; d += 16) __builtin_prefetch(row + d);
-        }
+        coming_ = coming;
     }
 
     /// scores[r, j] = q[r] · key j.
-    void score(std::span<const float* const> q, const float_rows& keys, matrix_view<float> scores) const {
+    void score(std::span<const float* const> q, const float_rows& keys, matrix_view<float> scores) {
         for (index_t j = 0; j < scores.width; j += tile_w) {
             const index_t count = std::min<index_t>(tile_w, scores.width - j);
             index_t r = 0;
-            if (rows_ <= 8) ask_for(keys, j + tile_w);
             for (; r + tile_x <= rows_; r += tile_x) score_rows<tile_x>(q, r, keys, j, count, scores);
             for (; tile_x > 4 && r + 4 <= rows_; r += 4) score_rows<4>(q, r, keys, j, count, scores);
             for (; r + 2 <= rows_; r += 2) score_rows<2>(q, r, keys, j, count, scores);
@@ -233,8 +242,8 @@ class attention_sums {
     }
 
     template <int M, int Columns>
-    static void mix_tile(const float* weights, index_t weight_stride, const float* values, index_t stride,
-                         std::span<const index_t> cache_rows, float* out, index_t out_stride) {
+    void mix_tile(const float* weights, index_t weight_stride, const float* values, index_t stride, std::span<const index_t> cache_rows,
+                  float* out, index_t out_stride) {
         using simd::floats;
         std::array<std::array<floats, Columns>, M> y;
 #pragma GCC unroll 8
@@ -242,7 +251,10 @@ class attention_sums {
 #pragma GCC unroll 8
             for (int c = 0; c < Columns; ++c) y[m][c] = floats::load_unaligned(out + m * out_stride + c * simd::width);
         }
+        const index_t lines = coming_.lines_of(Columns * simd::width * M / rows_, width_);
+        coming_rows coming = coming_;
         for (std::size_t j = 0; j < cache_rows.size(); ++j) {
+            coming.ask(lines);
             const float* v = values + cache_rows[j] * stride;
             std::array<floats, Columns> x;
 #pragma GCC unroll 8
@@ -254,6 +266,7 @@ class attention_sums {
                 for (int c = 0; c < Columns; ++c) y[m][c] = xsimd::fma(weight, x[c], y[m][c]);
             }
         }
+        coming_ = coming;
 #pragma GCC unroll 8
         for (int m = 0; m < M; ++m) {
 #pragma GCC unroll 8
@@ -262,8 +275,8 @@ class attention_sums {
     }
 
     template <int M>
-    static void mix_rows(const float* weights, index_t weight_stride, const float* values, index_t stride,
-                         std::span<const index_t> cache_rows, float* out, index_t width) {
+    void mix_rows(const float* weights, index_t weight_stride, const float* values, index_t stride, std::span<const index_t> cache_rows,
+                  float* out, index_t width) {
         constexpr int columns = simd::width >= 16 ? 4 : 2; // registers: M · columns sums, a row's columns, one weight
         index_t d = 0;
         for (; d + columns * simd::width <= width; d += columns * simd::width) {

@@ -3,27 +3,56 @@
 
 #include <loupe/core/buffer.hpp>
 #include <loupe/core/types.hpp>
+#include <loupe/core/view.hpp>
 #include <loupe/format/floats.hpp>
+#include <loupe/format/registry.hpp>
 
 #include <algorithm>
 #include <cstddef>
+#include <cstdint>
 #include <span>
 #include <vector>
 
 namespace loupe::kernel {
 
-/// Row r begins `r · stride` bytes behind `first`.
+/// Rows in some format: row r begins `r · stride` bytes behind `first`.
 struct cached_rows {
     const std::byte* first;
     index_t stride;
-    void (*decode)(const std::byte* from, float* to, index_t count);
-    bool floats; ///< they are floats already
+    const format::info* format;
 
     static cached_rows of(matrix_view<const float> rows) {
-        return {reinterpret_cast<const std::byte*>(rows.data), rows.stride * index_t{sizeof(float)}, format::f32::decode_row, true};
+        return {reinterpret_cast<const std::byte*>(rows.data), rows.stride * index_t{sizeof(float)}, &format::info_of<format::f32>()};
     }
+    bool are_floats() const { return format == &format::info_of<format::f32>(); }
     /// The first values of row r, as many as fit.
-    void read(index_t r, std::span<float> to) const { decode(first + r * stride, to.data(), static_cast<index_t>(to.size())); }
+    void read(index_t r, std::span<float> to) const { format->decode_row(first + r * stride, to.data(), static_cast<index_t>(to.size())); }
+};
+
+/// Cached rows that follow each other and are about to be read: asked for a few cache lines at a time, beside other work. One token finds
+/// them in memory, since all weights have passed by since the last one.
+class coming_rows {
+    std::uintptr_t row_ = 0;
+    index_t stride_ = 0, lines_ = 0; ///< of a row
+    index_t line_ = 0, left_ = 0;    ///< the next one of its row, and how many there are
+
+  public:
+    coming_rows() = default;
+    /// The first `width` values of rows [row, row + count). There may be fewer: what does not exist may be asked for.
+    coming_rows(const cached_rows& cached, index_t width, index_t row, index_t count)
+        : row_(reinterpret_cast<std::uintptr_t>(cached.first) + static_cast<std::uintptr_t>(row * cached.stride)), stride_(cached.stride),
+          lines_((cached.format->row_bytes(width) + 63) / 64), left_(count * lines_) {}
+
+    /// The lines that come to `values` of the rows' values, one at least.
+    index_t lines_of(index_t values, index_t width) const { return std::max<index_t>(1, values * lines_ / width); }
+    /// Asks for the next `lines`.
+    __attribute__((always_inline)) void ask(index_t lines) {
+        if (left_ <= 0) return;
+        for (left_ -= lines; lines > 0; --lines) {
+            __builtin_prefetch(reinterpret_cast<const void*>(row_ + static_cast<std::uintptr_t>(64 * line_)), 0, 2);
+            if (++line_ == lines_) line_ = 0, row_ += static_cast<std::uintptr_t>(stride_);
+        }
+    }
 };
 
 /// Rows of floats: number r of `rows` begins at first + rows[r] · stride.
@@ -33,17 +62,20 @@ struct float_rows {
     std::span<const index_t> rows;
 };
 
-/// Makes floats of rows for kernels: floats where they lie and all at once, others decoded, so few at a time that they stay in the nearest
-/// cache until they have been used.
+/// Makes floats of rows for kernels: of floats where they lie, of others decoded, so few at a time that they stay in the nearest cache
+/// until they have been used.
 class row_reader {
     scratch<float> memory_;
     std::vector<index_t> in_order_; ///< 0, 1, 2 …
 
   public:
-    /// Calls use(rows, j) with `width` values of the listed rows from the j-th on, until all had their turn.
+    static constexpr std::size_t few = 8;
+
+    /// Calls use(rows, j) with `width` values of the listed rows from the j-th on, at most so many at once, until all had their turn.
     template <class Use>
-    void for_pieces(const cached_rows& cached, index_t width, std::span<const index_t> rows, Use&& use, std::size_t decoded_at_once = 16) {
-        const std::size_t most = cached.floats ? rows.size() : decoded_at_once;
+    void for_pieces(const cached_rows& cached, index_t width, std::span<const index_t> rows, Use&& use, std::size_t floats_at_once,
+                    std::size_t decoded_at_once = few) {
+        const std::size_t most = cached.are_floats() ? floats_at_once : decoded_at_once;
         for (std::size_t j = 0; j < rows.size(); j += most) {
             use(some(cached, width, rows.subspan(j, std::min(most, rows.size() - j))), static_cast<index_t>(j));
         }
@@ -51,7 +83,7 @@ class row_reader {
 
   private:
     float_rows some(const cached_rows& cached, index_t width, std::span<const index_t> rows) {
-        if (cached.floats) return {reinterpret_cast<const float*>(cached.first), cached.stride / index_t{sizeof(float)}, rows};
+        if (cached.are_floats()) return {reinterpret_cast<const float*>(cached.first), cached.stride / index_t{sizeof(float)}, rows};
         while (in_order_.size() < rows.size()) in_order_.push_back(static_cast<index_t>(in_order_.size()));
         const auto decoded = memory_.take(static_cast<index_t>(rows.size()), width);
         for (std::size_t j = 0; j < rows.size(); ++j) cached.read(rows[j], decoded[static_cast<index_t>(j)]);

@@ -5,42 +5,58 @@
 #include <loupe/core/types.hpp>
 
 #include <array>
+#include <utility>
 
 namespace loupe::kernel {
 
+namespace detail {
+
+/// f(0), f(1) … f(N − 1) with constants: what is indexed by them is in registers whatever the optimisation level.
+template <int N>
+__attribute__((always_inline)) inline void unrolled(auto&& f) {
+    [&]<int... I>(std::integer_sequence<int, I...>) __attribute__((always_inline)) { (f(std::integral_constant<int, I>{}), ...); }
+    (std::make_integer_sequence<int, N>{});
+}
+
+} // namespace detail
+
+struct nothing {
+    void operator()() const {}
+};
+
 /// out[m · stride + n] = Σ_k x[m][k] · w[n][k], for N = 4 or 1. A pair's sum is built in the same order whatever M and N are, so a token's
-/// result does not depend on how many others are computed beside it.
-template <int M, int N>
-inline void dot_tile(const std::array<const float*, M>& x, const std::array<const float*, N>& w, index_t width, float* out,
-                     index_t stride) {
+/// result does not depend on how many others are computed beside it. meanwhile() is called before every batch of columns.
+template <int M, int N, class Meanwhile = nothing>
+inline void dot_tile(const std::array<const float*, M>& x, const std::array<const float*, N>& w, index_t width, float* out, index_t stride,
+                     Meanwhile meanwhile = {}) {
     static_assert(N == 4 || N == 1);
     using simd::floats;
-    // Unrolled whatever the optimisation level: an accumulator that is not in a register costs more than the arithmetic.
-    std::array<std::array<floats, N>, M> lanes;
-#pragma GCC unroll 8
-    for (int m = 0; m < M; ++m) {
-#pragma GCC unroll 8
-        for (int n = 0; n < N; ++n) lanes[m][n] = floats(0.0F);
-    }
+    floats lanes[M][N];
+    detail::unrolled<M>([&](auto m) __attribute__((always_inline)) {
+        detail::unrolled<N>([&](auto n) __attribute__((always_inline)) { lanes[m][n] = floats(0.0F); });
+    });
     index_t k = 0;
     for (; k + simd::width <= width; k += simd::width) {
-        std::array<floats, N> b;
-#pragma GCC unroll 8
-        for (int n = 0; n < N; ++n) b[n] = floats::load_unaligned(w[n] + k);
-#pragma GCC unroll 8
-        for (int m = 0; m < M; ++m) {
+        meanwhile();
+        floats b[N];
+        detail::unrolled<N>([&](auto n) __attribute__((always_inline)) { b[n] = floats::load_unaligned(w[n] + k); });
+        detail::unrolled<M>([&](auto m) __attribute__((always_inline)) {
             const floats a = floats::load_unaligned(x[m] + k);
-#pragma GCC unroll 8
-            for (int n = 0; n < N; ++n) lanes[m][n] = xsimd::fma(a, b[n], lanes[m][n]);
-        }
+            detail::unrolled<N>([&](auto n) __attribute__((always_inline)) { lanes[m][n] = xsimd::fma(a, b[n], lanes[m][n]); });
+        });
     }
-#pragma GCC unroll 8
-    for (int m = 0; m < M; ++m) {
-        float sums[4];
-        simd::sum4(lanes[m][0], lanes[m][N > 1 ? 1 : 0], lanes[m][N > 2 ? 2 : 0], lanes[m][N > 3 ? 3 : 0], sums);
-        for (int n = 0; n < N; ++n) {
-            for (index_t i = k; i < width; ++i) sums[n] += x[m][i] * w[n][i];
-            out[m * stride + n] = sums[n];
+    detail::unrolled<M>([&](auto m) __attribute__((always_inline)) {
+        if constexpr (N == 4) {
+            simd::sum4(lanes[m][0], lanes[m][1], lanes[m][2], lanes[m][3], out + m * stride);
+        } else {
+            float sums[4];
+            simd::sum4(lanes[m][0], lanes[m][0], lanes[m][0], lanes[m][0], sums);
+            out[m * stride] = sums[0];
+        }
+    });
+    for (; k < width; ++k) {
+        for (int m = 0; m < M; ++m) {
+            for (int n = 0; n < N; ++n) out[m * stride + n] += x[m][k] * w[n][k];
         }
     }
 }

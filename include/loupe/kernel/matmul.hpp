@@ -57,15 +57,15 @@ struct packed_products {
     index_t (*expanded_bytes)(index_t width); ///< of a strip
     void (*expand)(const strip_set& strips, index_t width, std::byte* to) = nullptr;
     void (*multiply_expanded)(const std::byte* strip, const std::byte* x, index_t width, float* y, index_t stride);
-    /// Columns [0, width) of a strip as tiles of bfloat16 (simd::tiles) for products of many tokens, with 2 KB between a part of a weight
+    /// Columns [0, width) of a strip as tiles of bfloat16 (simd::tiles) for products of many tokens, with 2 KB between a term of a weight
     /// and the next, and between the last and the next 32 columns; null: there are none.
     void (*put_tiles)(const std::byte* strip, index_t width, std::byte* to) = nullptr;
-    int tile_parts = 1; ///< bfloat16 whose sum is a weight: one, into which it is rounded, or as many as hold all its bits
+    int tile_terms = 1; ///< bfloat16 whose sum is a weight: one, into which it is rounded, or as many as hold all its bits
 
     /// What x becomes for a product of as many tokens.
     activation_form form_of(index_t tokens, index_t width) const {
         const bool tiled = put_tiles != nullptr && tokens >= simd::tile_rows && width % simd::tile_columns == 0;
-        return !tiled ? x_form : simd::x_parts_for(tile_parts) == 1 ? activation_form::bfloat_tiles : activation_form::split_tiles;
+        return !tiled ? x_form : simd::x_terms_for(tile_terms) == 1 ? activation_form::bfloat_tiles : activation_form::split_tiles;
     }
 };
 
@@ -89,15 +89,17 @@ struct weight_view {
     void decode_row(index_t r, float* out) const { format->decode_row(data + r * row_bytes(), out, width); }
 };
 
-/// Bytes of a matrix that is laid out for products with it.
+/// Strips of a matrix that is laid out for products with it; the last one may end beyond it.
+inline index_t packed_strips(const weight_view& w, const packed_products& products) { return (w.rows + products.rows - 1) / products.rows; }
+/// Their bytes.
 inline index_t packed_bytes(const weight_view& w, const packed_products& products) {
-    return (w.rows + products.rows - 1) / products.rows * products.strip_bytes(w.width);
+    return packed_strips(w, products) * products.strip_bytes(w.width);
 }
 
 /// Lays a matrix out for products with it: writes all packed_bytes() at `to`, which begin on a cache line.
 inline void pack(const weight_view& w, const packed_products& products, std::byte* to, executor& threads) {
-    const index_t bytes = products.strip_bytes(w.width), strips = packed_bytes(w, products) / bytes;
-    threads.for_ranges(strips, 16, [&](index_t first, index_t last) {
+    const index_t bytes = products.strip_bytes(w.width);
+    threads.for_ranges(packed_strips(w, products), 16, [&](index_t first, index_t last) {
         for (index_t s = first; s < last; ++s) {
             const index_t row = s * products.rows;
             products.pack(w.data + row * w.row_bytes(), w.row_bytes(), std::min(products.rows, w.rows - row), w.width, to + s * bytes);
@@ -212,18 +214,18 @@ inline void multiply_packed(const weight_view& w, const activation_rows& x, matr
     if (y.rows > 0) packed_multiplier(w, x, y).multiply(first, last);
 }
 
-/// Strips [first, last) of a packed matrix against all tokens, by tiles, with weights of as many parts. 256 columns of two tiles of weights
-/// (128 where they have parts) stay in the first-level cache while all tokens pass over them, and so many columns of 512 tokens in the
+/// Strips [first, last) of a packed matrix against all tokens, by tiles, with weights of as many terms. 256 columns of two tiles of weights
+/// (128 where they have terms) stay in the first-level cache while all tokens pass over them, and so many columns of 512 tokens in the
 /// second, with the sums of 512 tokens.
-template <class Tiles, int Parts>
+template <class Tiles, int Terms>
 inline void multiply_tiles_of(const weight_view& w, const activation_rows& x, matrix_view<float> y, index_t first, index_t last) {
     thread_local scratch<std::byte> memory_of_tiles;
     thread_local scratch<float> memory_of_sums;
-    constexpr index_t columns = Parts == 1 ? 256 : 128, most = 512, rows = simd::tile_rows, pair = 2 * rows;
+    constexpr index_t columns = Terms == 1 ? 256 : 128, most = 512, rows = simd::tile_rows, pair = 2 * rows;
     const packed_products& with = *w.products;
     const index_t strips = pair / with.rows, bytes = with.strip_bytes(w.width); // strips: to a pair of tiles
     const index_t begin = first * with.rows, end = std::min(w.rows, last * with.rows), pairs = (end - begin + pair - 1) / pair;
-    std::byte* const tiles = memory_of_tiles.take(columns / simd::tile_columns * 2 * Parts * simd::tile_bytes).data();
+    std::byte* const tiles = memory_of_tiles.take(columns / simd::tile_columns * 2 * Terms * simd::tile_bytes).data();
     const typename Tiles::session session{};
     for (index_t t = 0; t < y.rows; t += most) {
         const index_t tokens = std::min(most, y.rows - t), blocks = (tokens + rows - 1) / rows;
@@ -235,11 +237,11 @@ inline void multiply_tiles_of(const weight_view& w, const activation_rows& x, ma
                 for (index_t i = 0; i < count; ++i)
                     with.put_tiles(w.packed + (strip + i) * bytes + with.strip_bytes(k), width, tiles + i * simd::tile_bytes);
                 const auto multiply = [&]<int M, int N>(index_t block) {
-                    const index_t column = k / simd::tile_columns * simd::x_parts_for(Parts) * simd::tile_bytes;
-                    Tiles::template multiply<M, N, Parts>(x.tile(t + block * rows) + column, rows * x.row_bytes(), tiles, steps,
+                    const index_t column = k / simd::tile_columns * simd::x_terms_for(Terms) * simd::tile_bytes;
+                    Tiles::template multiply<M, N, Terms>(x.tile(t + block * rows) + column, rows * x.row_bytes(), tiles, steps,
                                                           sums[(p * blocks + block) * rows].data(), k > 0);
                 };
-                constexpr int least = Parts == 1 ? 1 : 2; // tiles to a strip: those of floats are two wide
+                constexpr int least = Terms == 1 ? 1 : 2; // tiles to a strip: those of floats are two wide
                 const bool one = count * with.rows <= rows;
                 for (index_t b = 0; b < blocks; b += 2) {
                     if (b + 1 < blocks)
@@ -258,11 +260,11 @@ inline void multiply_tiles_of(const weight_view& w, const activation_rows& x, ma
     }
 }
 
-/// The same with the parts that the format's weights have.
+/// The same with the terms that the format's weights have.
 template <class Tiles>
 inline void multiply_tiled(const weight_view& w, const activation_rows& x, matrix_view<float> y, index_t first, index_t last) {
-    const int parts = w.products->tile_parts;
-    const auto multiply = parts == 1 ? multiply_tiles_of<Tiles, 1> : parts == 2 ? multiply_tiles_of<Tiles, 2> : multiply_tiles_of<Tiles, 3>;
+    const int terms = w.products->tile_terms;
+    const auto multiply = terms == 1 ? multiply_tiles_of<Tiles, 1> : terms == 2 ? multiply_tiles_of<Tiles, 2> : multiply_tiles_of<Tiles, 3>;
     multiply(w, x, y, first, last);
 }
 
@@ -299,39 +301,39 @@ struct product {
 
 namespace detail {
 
-/// A part of one product for one thread: strips of a packed matrix, or else rows.
-struct part_of_product {
+/// What one thread does at a time of one product: strips of a packed matrix, or else rows.
+struct task {
     std::size_t product;
     index_t first, last;
 };
 
-/// Cuts products into parts: of packed ones a part for each thread at a time, of half or more of what is left of all. These are few, since
+/// Cuts products into tasks: of packed ones a part for each thread at a time, of half or more of what is left of all. These are few, since
 /// a stream of weights begins anew with each, and small ones at last, so that all threads are done at the same time (factoring: Hummel,
 /// Schonberg and Flynn 1992).
-inline void cut(std::span<const product> products, index_t threads, std::vector<part_of_product>& parts) {
+inline void cut(std::span<const product> products, index_t threads, std::vector<task>& tasks) {
     index_t left = 0; // bytes of packed matrices
     for (const product& p : products) left += p.w.packed == nullptr ? 0 : packed_bytes(p.w, *p.w.products);
     index_t share = left;
-    parts.clear();
+    tasks.clear();
     for (std::size_t i = 0; i < products.size(); ++i) {
         const weight_view& w = products[i].w;
         if (w.packed == nullptr) {
             const index_t rows =
                 std::clamp<index_t>(32768 / std::max<index_t>(1, w.width) / tile_w * tile_w, 2 * tile_w, 64); // whole tiles
-            for (index_t first = 0; first < w.rows; first += rows) parts.push_back({i, first, std::min(w.rows, first + rows)});
+            for (index_t first = 0; first < w.rows; first += rows) tasks.push_back({i, first, std::min(w.rows, first + rows)});
             continue;
         }
-        const index_t count = (w.rows + w.products->rows - 1) / w.products->rows;
+        const index_t count = packed_strips(w, *w.products);
         const index_t bytes = std::max<index_t>(1, w.products->strip_bytes(w.width));
         const bool tiled = is_tiled(w.products->form_of(products[i].x.rows, w.width));
         const index_t together = tiled ? 2 * simd::tile_rows / w.products->rows : 1; // strips to a pair of tiles
         const index_t least = tiled ? 2 * together : std::max<index_t>(1, 16384 / bytes);
         const index_t most = tiled ? 8 * together : std::max<index_t>(1, (index_t{4} << 20) / bytes);
         for (index_t first = 0, end = 0; first < count; first = end) {
-            if (threads > 1 && std::ssize(parts) % threads == 0) share = left * simd::eighths_at_once / (8 * threads);
+            if (threads > 1 && std::ssize(tasks) % threads == 0) share = left * simd::eighths_at_once / (8 * threads);
             const index_t size = std::clamp(share / bytes, least, most);
             end = std::min(count, first + (size + together - 1) / together * together);
-            parts.push_back({i, first, end});
+            tasks.push_back({i, first, end});
             left -= (end - first) * bytes;
         }
     }
@@ -346,7 +348,7 @@ inline void cut(std::span<const product> products, index_t threads, std::vector<
 inline void matmul(std::span<const product> products, executor& threads) {
     thread_local std::vector<activation_rows> storage;
     thread_local std::vector<std::size_t> source; // per product: whose prepared x it reads
-    thread_local std::vector<detail::part_of_product> parts;
+    thread_local std::vector<detail::task> tasks;
     if (storage.size() < products.size()) storage.resize(products.size());
     source.clear();
     for (std::size_t i = 0; i < products.size(); ++i) {
@@ -366,21 +368,21 @@ inline void matmul(std::span<const product> products, executor& threads) {
         }
         source.push_back(from);
     }
-    detail::cut(products, threads.size(), parts);
+    detail::cut(products, threads.size(), tasks);
     // what belongs to this thread, whichever thread works on it
-    threads.for_ranges(static_cast<index_t>(parts.size()), 1,
-                       [&products, all = parts.data(), xs = storage.data(), from = source.data()](index_t begin, index_t end) {
+    threads.for_ranges(static_cast<index_t>(tasks.size()), 1,
+                       [&products, all = tasks.data(), xs = storage.data(), from = source.data()](index_t begin, index_t end) {
                            for (; begin < end; ++begin) {
-                               const detail::part_of_product& part = all[begin];
-                               const product& p = products[part.product];
+                               const detail::task& task = all[begin];
+                               const product& p = products[task.product];
                                if (p.w.packed == nullptr) {
-                                   detail::multiply_decoded(p.w, p.x, p.y, part.first, part.last - part.first);
+                                   detail::multiply_decoded(p.w, p.x, p.y, task.first, task.last - task.first);
                                } else if (is_tiled(p.w.products->form_of(p.x.rows, p.x.width))) {
                                    const auto multiply = simd::tiles_available() ? detail::multiply_tiled<simd::tiles>
                                                                                  : detail::multiply_tiled<simd::tiles_portable>;
-                                   multiply(p.w, xs[from[part.product]], p.y, part.first, part.last);
+                                   multiply(p.w, xs[from[task.product]], p.y, task.first, task.last);
                                } else {
-                                   detail::multiply_packed(p.w, xs[from[part.product]], p.y, part.first, part.last);
+                                   detail::multiply_packed(p.w, xs[from[task.product]], p.y, task.first, task.last);
                                }
                            }
                        });

@@ -125,7 +125,7 @@ struct float_packing {
     }
 
     /// bfloat16 that hold all bits of a weight.
-    static constexpr int tile_parts = std::same_as<F, format::bf16> ? 1 : std::same_as<F, format::f16> ? 2 : 3;
+    static constexpr int tile_terms = std::same_as<F, format::bf16> ? 1 : std::same_as<F, format::f16> ? 2 : 3;
 
     /// Columns [0, width), a multiple of 32, of a strip as tiles of 32 columns × 16 rows, see packed_products.
     static void put_tiles(const std::byte* strip, index_t width, std::byte* to) {
@@ -135,17 +135,17 @@ struct float_packing {
             simd::prefetch_ahead<>(strip, pair);
             for (index_t i = 0; i < registers; ++i) {
                 const std::byte* const from = strip + i * unit_bytes;
-                std::byte* const at = to + (k / 32 * tile_parts * registers + i) * simd::tile_bytes + k / 2 % 16 * 64;
-                if constexpr (tile_parts == 1)
+                std::byte* const at = to + (k / 32 * tile_terms * registers + i) * simd::tile_bytes + k / 2 % 16 * 64;
+                if constexpr (tile_terms == 1)
                     std::memcpy(at, from, 64);
                 else
-                    put_parts(unit::read(from).w, unit::read(from + step).w, at);
+                    put_terms(unit::read(from).w, unit::read(from + step).w, at);
             }
         }
     }
-    /// The parts of two columns of 16 rows, see simd::to_bfloats.
-    static void put_parts(typename Isa::floats first, typename Isa::floats second, std::byte* to) {
-        for (int part = 0; part < tile_parts; ++part, to += registers * simd::tile_bytes) {
+    /// The terms of two columns of 16 rows, see simd::to_bfloats.
+    static void put_terms(typename Isa::floats first, typename Isa::floats second, std::byte* to) {
+        for (int term = 0; term < tile_terms; ++term, to += registers * simd::tile_bytes) {
             const auto both = Isa::bfloats(first, second);
             Isa::store(to, both);
             first = Isa::fma(Isa::first_bfloat(both), Isa::all(-1.0F), first); // exact: what is left
@@ -210,7 +210,7 @@ constexpr packed_products make_float_products() {
             form::expand(strips, width, reinterpret_cast<float*>(to));
         };
     }
-    if constexpr (Tiled) out.put_tiles = &form::put_tiles, out.tile_parts = form::tile_parts;
+    if constexpr (Tiled) out.put_tiles = &form::put_tiles, out.tile_terms = form::tile_terms;
     return out;
 }
 

@@ -103,10 +103,13 @@ struct attend_rows {
             const auto scores = memory.take(sizes.heads, n);
             for (index_t g = 0; g < sizes.kv_heads; ++g) {
                 const matrix_view<const float> heads(q[t].data() + g * group * D, group, D);
-                reader.for_pieces(cache.keys(g * D), D, visible.rows, [&](const kernel::float_rows& keys, index_t j) {
-                    kernel::attention_scores(heads, keys.first, keys.stride, keys.rows,
-                                             scores.slice(g * group, group).columns(j, static_cast<index_t>(keys.rows.size())));
-                });
+                reader.for_pieces(
+                    cache.keys(g * D), D, visible.rows,
+                    [&](const kernel::float_rows& keys, index_t j) {
+                        kernel::attention_scores(heads, keys.first, keys.stride, keys.rows,
+                                                 scores.slice(g * group, group).columns(j, static_cast<index_t>(keys.rows.size())));
+                    },
+                    visible.rows.size());
             }
             for (index_t h = 0; h < sizes.heads; ++h) {
                 kernel::scale(scores[h], sizes.score_scale);
@@ -171,7 +174,7 @@ struct attend_rows {
                 kernel::attention_mix(weights.slice(g * group, group), values.first, values.stride, values.rows,
                                       {mix[t].data() + g * group * D, group, D});
             };
-            reader.for_pieces(cache.values(g * D), D, visible.rows, mix_all, visible.rows.size());
+            reader.for_pieces(cache.values(g * D), D, visible.rows, mix_all, visible.rows.size(), visible.rows.size());
         }
     }
 };

@@ -31,7 +31,7 @@ class kv_cache {
     std::byte* key(index_t position) { return keys_.data() + row(position) * row_bytes(); }
     std::byte* value(index_t position) { return values_.data() + row(position) * row_bytes(); }
     kernel::cached_rows columns(const aligned_vector<std::byte>& of, index_t first) const {
-        return {of.data() + format_->row_bytes(first), row_bytes(), format_->decode_row, format_ == &format::info_of<format::f32>()};
+        return {of.data() + format_->row_bytes(first), row_bytes(), format_};
     }
 
   public:

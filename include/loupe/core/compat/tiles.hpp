@@ -29,37 +29,37 @@ namespace loupe::simd {
 
 inline constexpr index_t tile_rows = 16, tile_columns = 32, tile_bytes = 1024;
 
-/// How many bfloat16 make an activation beside weights of `w_parts`: one, to which it is rounded, beside one; else three, whose sum holds
+/// How many bfloat16 make an activation beside weights of `w_terms`: one, to which it is rounded, beside one; else three, whose sum holds
 /// the 24 bits of a float.
-constexpr int x_parts_for(int w_parts) { return w_parts == 1 ? 1 : 3; }
+constexpr int x_terms_for(int w_terms) { return w_terms == 1 ? 1 : 3; }
 
-/// Products of parts to a product of such numbers: those that matter for it in float, of part i and part j with i + j < 3.
-constexpr int products_of_parts(int w_parts) {
+/// Products of terms to a product of such numbers: those that matter for it in float, of term i and term j with i + j < 3.
+constexpr int products_of_terms(int w_terms) {
     int count = 0;
-    for (int i = 0; i < x_parts_for(w_parts); ++i) count += std::min(w_parts, x_parts_for(w_parts) - i);
+    for (int i = 0; i < x_terms_for(w_terms); ++i) count += std::min(w_terms, x_terms_for(w_terms) - i);
     return count;
 }
 
-/// 32 floats rounded to bfloat16; of several parts, a tile apart, the next is what the ones before leave, rounded (Henry, Tang and
+/// 32 floats rounded to bfloat16; of several terms, a tile apart, the next is what the ones before leave, rounded (Henry, Tang and
 /// Heinecke 2019, arXiv 1904.06376). Three hold all bits of magnitudes from 2^−110 to 2^128 · (1 − 2^−9); of one that rounds to infinity
 /// the others are no numbers, and so is what it is multiplied into.
-template <int Parts = 1>
+template <int Terms = 1>
 inline void to_bfloats(const float* from, std::byte* to) {
 #if defined(__AVX512BF16__)
     __m512 low = _mm512_loadu_ps(from), high = _mm512_loadu_ps(from + 16);
     const auto floats_of = [](__m256i v) { return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(v), 16)); };
-    for (int part = 0; part < Parts; ++part) {
+    for (int term = 0; term < Terms; ++term) {
         const auto both = std::bit_cast<__m512i>(_mm512_cvtne2ps_pbh(high, low));
-        _mm512_storeu_si512(to + part * tile_bytes, both);
+        _mm512_storeu_si512(to + term * tile_bytes, both);
         low = _mm512_sub_ps(low, floats_of(_mm512_castsi512_si256(both)));
         high = _mm512_sub_ps(high, floats_of(_mm512_extracti64x4_epi64(both, 1)));
     }
 #else
     for (index_t i = 0; i < tile_columns; ++i) {
         float left = from[i];
-        for (int part = 0; part < Parts; ++part) {
+        for (int term = 0; term < Terms; ++term) {
             const std::uint16_t v = float_to_bfloat16(left);
-            std::memcpy(to + part * tile_bytes + 2 * i, &v, sizeof v);
+            std::memcpy(to + term * tile_bytes + 2 * i, &v, sizeof v);
             left -= bfloat16_to_float(v);
         }
     }
@@ -73,21 +73,21 @@ struct tiles_portable {
     struct [[maybe_unused]] session {};
 
     /// y[t][n] (+)= Σ_k x[t][k] · w[n][k] for 16 · M tokens, 16 · N weight rows and 32 · steps columns. x: `steps` tiles of 16 tokens, the
-    /// next 16 `x_stride` bytes on. w: 2 tiles of 16 rows each for every step, of which the first N are read. With weights of several parts
-    /// all parts of a step stand side by side, in x and in w. y: rows of 32 floats, begun anew unless `add`.
-    template <int M, int N, int Parts = 1>
+    /// next 16 `x_stride` bytes on. w: 2 tiles of 16 rows each for every step, of which the first N are read. With weights of several terms
+    /// all terms of a step stand side by side, in x and in w. y: rows of 32 floats, begun anew unless `add`.
+    template <int M, int N, int Terms = 1>
     static void multiply(const std::byte* x, index_t x_stride, const std::byte* w, index_t steps, float* y, bool add) {
         if (!add) {
             for (index_t t = 0; t < M * tile_rows; ++t) std::fill_n(y + 32 * t, N * tile_rows, 0.0F);
         }
-        constexpr int x_parts = x_parts_for(Parts);
-        for (index_t step = 0; step < steps; ++step, x += x_parts * tile_bytes, w += 2 * Parts * tile_bytes) {
+        constexpr int x_terms = x_terms_for(Terms);
+        for (index_t step = 0; step < steps; ++step, x += x_terms * tile_bytes, w += 2 * Terms * tile_bytes) {
             for (index_t t = 0; t < M * tile_rows; ++t) {
                 const std::byte* const of_token = x + t / tile_rows * x_stride + t % tile_rows * 64;
                 for (index_t n = 0; n < N * tile_rows; ++n) {
                     const std::byte* const of_row = w + n / tile_rows * tile_bytes + n % tile_rows * 4;
-                    for (int i = 0; i < x_parts; ++i) {
-                        for (int j = 0; j < Parts && i + j < x_parts; ++j)
+                    for (int i = 0; i < x_terms; ++i) {
+                        for (int j = 0; j < Terms && i + j < x_terms; ++j)
                             y[32 * t + n] += dot(of_token + i * tile_bytes, of_row + j * 2 * tile_bytes);
                     }
                 }
@@ -141,7 +141,7 @@ struct tiles_amx {
     };
 
     /// See tiles_portable.
-    template <int M, int N, int Parts = 1>
+    template <int M, int N, int Terms = 1>
     static void multiply(const std::byte* x, index_t x_stride, const std::byte* w, index_t steps, float* y, bool add) {
         asm volatile("" : : : "memory"); // g++ does not know that tiles are loaded from memory: what was written before must lie there
         constexpr index_t rows = tile_rows * 32, columns = tile_rows; // in y, to the next tile
@@ -156,11 +156,11 @@ struct tiles_amx {
             if constexpr (M > 1) _tile_zero(2);
             if constexpr (M > 1 && N > 1) _tile_zero(3);
         }
-        for (index_t step = 0; step < steps; ++step, w += 2 * Parts * tile_bytes) {
-            for (int i = 0; i < x_parts_for(Parts); ++i, x += tile_bytes) {
+        for (index_t step = 0; step < steps; ++step, w += 2 * Terms * tile_bytes) {
+            for (int i = 0; i < x_terms_for(Terms); ++i, x += tile_bytes) {
                 _tile_loadd(4, x, 64);
                 if constexpr (M > 1) _tile_loadd(5, x + x_stride, 64);
-                for (int j = 0; j < Parts && i + j < x_parts_for(Parts); ++j) {
+                for (int j = 0; j < Terms && i + j < x_terms_for(Terms); ++j) {
                     _tile_loadd(6, w + j * 2 * tile_bytes, 64);
                     if constexpr (N > 1) _tile_loadd(7, w + (j * 2 + 1) * tile_bytes, 64);
                     _tile_dpbf16ps(0, 4, 6);

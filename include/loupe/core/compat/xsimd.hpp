@@ -61,7 +61,7 @@ struct takes_the_larger {
 
 /// What F makes of the lanes of each of four batches, each in the same order: a fifth of the instructions of four times one.
 template <class F>
-void fold4(const floats& a, const floats& b, const floats& c, const floats& d, float* out) {
+__attribute__((always_inline)) inline void fold4(const floats& a, const floats& b, const floats& c, const floats& d, float* out) {
 #if defined(__AVX__)
     const auto eight = [](const floats& x) -> __m256 {
 #if defined(__AVX512F__)
@@ -82,7 +82,7 @@ void fold4(const floats& a, const floats& b, const floats& c, const floats& d, f
 } // namespace detail
 
 /// The sums of the lanes of four batches.
-inline void sum4(const floats& a, const floats& b, const floats& c, const floats& d, float* out) {
+__attribute__((always_inline)) inline void sum4(const floats& a, const floats& b, const floats& c, const floats& d, float* out) {
     detail::fold4<detail::adds>(a, b, c, d, out);
 }
 
