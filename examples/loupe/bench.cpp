@@ -3,6 +3,7 @@
 // or made up where that would take hours.
 #include "commands.hpp"
 #include "files.hpp"
+#include "kernels.hpp"
 
 #include <loupe/core/buffer.hpp>
 #include <loupe/io/requantize.hpp>
@@ -93,7 +94,7 @@ void bench(const bench_options& o) {
         }
     }
     if (tests.empty()) throw error("expected a prompt or a number of tokens to generate above 0, found none");
-    const format::info& kv_format = *format::find(o.kv);
+    const format::info& kv_format = format_of(o.kv);
     const double bytes = static_cast<double>(io::bytes_per_token(*file.weights, file.sizes));
     const char* arithmetic_name = o.floats ? "float" : simd::tiles_available() ? "int8, prompts in tiles of bf16" : "int8";
     auto results = nlohmann::ordered_json::array();

@@ -1,6 +1,7 @@
 #include "files.hpp"
 
 #include "family.hpp"
+#include "kernels.hpp"
 
 #include <loupe/io/requantize.hpp>
 #include <loupe/policy/packed_weights.hpp>
@@ -8,11 +9,6 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
-
-template const loupe::kernel::packed_products* loupe::kernel::products_for<loupe::simd::int8>(const loupe::format::info&);
-#if defined(LOUPE_HAS_AMX)
-template const loupe::kernel::packed_products* loupe::kernel::products_for<loupe::simd::int8, true>(const loupe::format::info&);
-#endif
 
 namespace program {
 

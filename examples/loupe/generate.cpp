@@ -1,5 +1,6 @@
 #include "commands.hpp"
 #include "files.hpp"
+#include "kernels.hpp"
 
 #include <loupe/io/chat.hpp>
 
@@ -77,7 +78,7 @@ void generate(const generate_options& o) {
         prompt.insert(prompt.end(), ids.begin() + (!ids.empty() && ids.front() == tokens.bos() ? 1 : 0), ids.end());
     }
     note_context(file.sizes, static_cast<index_t>(prompt.size()) + o.count);
-    const auto model = family_of(file.sizes, file.path).open(file, {.threads = o.threads, .kv_format = format::find(o.kv)});
+    const auto model = family_of(file.sizes, file.path).open(file, {.threads = o.threads, .kv_format = &format_of(o.kv)});
     aligned_vector<float> row(static_cast<std::size_t>(file.sizes.vocabulary));
     const auto last_logits = [&](std::span<const token_id> ids) {
         index_t done = 0;

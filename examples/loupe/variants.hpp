@@ -2,6 +2,7 @@
 #pragma once
 
 #include "family.hpp"
+#include "kernels.hpp"
 
 #include <loupe/lab/subject.hpp>
 #include <loupe/model/describe.hpp>
@@ -11,12 +12,6 @@
 
 #include <algorithm>
 #include <ratio>
-
-// Compiled once, in files.cpp: the kernels are the same for all families.
-extern template const loupe::kernel::packed_products* loupe::kernel::products_for<loupe::simd::int8>(const loupe::format::info&);
-#if defined(LOUPE_HAS_AMX)
-extern template const loupe::kernel::packed_products* loupe::kernel::products_for<loupe::simd::int8, true>(const loupe::format::info&);
-#endif
 
 namespace program {
 

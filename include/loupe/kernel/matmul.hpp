@@ -318,8 +318,9 @@ inline void cut(std::span<const product> products, index_t threads, std::vector<
     for (std::size_t i = 0; i < products.size(); ++i) {
         const weight_view& w = products[i].w;
         if (w.packed == nullptr) {
+            const index_t floats = products[i].x.rows > tile_x ? 98304 : 32768; // of the second-level cache, if many tokens pass over them
             const index_t rows =
-                std::clamp<index_t>(32768 / std::max<index_t>(1, w.width) / tile_w * tile_w, 2 * tile_w, 64); // whole tiles
+                std::clamp<index_t>(floats / std::max<index_t>(1, w.width) / tile_w * tile_w, 2 * tile_w, 64); // whole tiles
             for (index_t first = 0; first < w.rows; first += rows) tasks.push_back({i, first, std::min(w.rows, first + rows)});
             continue;
         }
