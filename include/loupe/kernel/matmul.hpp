@@ -99,7 +99,7 @@ inline index_t packed_bytes(const weight_view& w, const packed_products& product
 /// Lays a matrix out for products with it: writes all packed_bytes() at `to`, which begin on a cache line.
 inline void pack(const weight_view& w, const packed_products& products, std::byte* to, executor& threads) {
     const index_t bytes = products.strip_bytes(w.width);
-    threads.for_ranges(packed_strips(w, products), 16, [&](index_t first, index_t last) {
+    threads.for_ranges(bytes == 0 ? 0 : packed_strips(w, products), 16, [&](index_t first, index_t last) {
         for (index_t s = first; s < last; ++s) {
             const index_t row = s * products.rows;
             products.pack(w.data + row * w.row_bytes(), w.row_bytes(), std::min(products.rows, w.rows - row), w.width, to + s * bytes);
