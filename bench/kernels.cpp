@@ -257,7 +257,7 @@ void add_rows(const bench::variant& v) {
                         kernel::rotate(std::span(*x).subspan(bench::size(h * W), bench::size(W)), cosines, sines);
                 });
     }
-    const auto form = simd::int8::signed_activations ? kernel::activation_form::signed_bytes : kernel::activation_form::unsigned_bytes;
+    const auto form = simd::int8::wide_sums ? kernel::activation_form::bytes : kernel::activation_form::bytes_for_words;
     for (const index_t tokens : {1, 512}) {
         add_row(name("quantize", fmt::format("{}x{}", tokens, D)), product_of(6, tokens, D),
                 float_bytes(tokens * D) + tokens * kernel::activation_rows::bytes(form, D), [=, x = row_of(tokens * D)] {

@@ -58,7 +58,7 @@ inline double float_roof(loupe::executor& threads) {
 /// Products and additions of 8-bit integers a second: each chain has activations of its own, so that no compiler can take one for another.
 inline double int8_roof(loupe::executor& threads) {
     using isa = loupe::simd::int8;
-    constexpr int together = isa::tokens_together, chains = std::max(detail::chains, 2 * together);
+    constexpr int together = isa::words_together, chains = std::max(detail::chains, 2 * together);
     static_assert(chains % (2 * together) == 0);
     constexpr int rounds = 500'000;
     return detail::rate(threads, 2.0 * chains * rounds * 16 * isa::rows, [] {
@@ -74,7 +74,8 @@ inline double int8_roof(loupe::executor& threads) {
         for (int i = 0; i < rounds; ++i) {
             asm volatile("" : : "r"(x) : "memory"); // the activations are read again
 #pragma GCC unroll 12
-            for (int c = 0; c < chains; c += 2 * together) isa::template dot<16, together>(sum + c, sum + c + together, w, x + 16 * c, 32);
+            for (int c = 0; c < chains; c += 2 * together)
+                isa::template dot_words<together>(sum + c, sum + c + together, w, x + 16 * c, 32);
         }
         float out[isa::rows];
 #pragma GCC unroll 16 // or the sums would not be in registers

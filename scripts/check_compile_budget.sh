@@ -83,6 +83,7 @@ within() {
         $1 == c && $2 == "yardstick" { yardstick += $3 / 2 } # measured twice
         $1 == c && $2 == label { seconds = $3; megabytes = $5 }
         END {
+            if (seconds == "" || !yardstick) { printf "check_compile_budget.sh: %s: %s: was not measured\n", c, label; exit 1 }
             found = sprintf("%.2f yardsticks of %.2f s and %s MB", seconds / yardstick, yardstick, megabytes)
             if (seconds <= y * yardstick && megabytes <= m) {
                 printf "%-8s %-34s %s; limit: %s and %s MB\n", c, label, found, y, m

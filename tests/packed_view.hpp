@@ -3,6 +3,7 @@
 
 #include "products.hpp"
 
+#include <limits>
 #include <random>
 
 /// n values of a normal distribution.
@@ -34,7 +35,7 @@ struct packed_view : loupe::kernel::weight_view {
 inline loupe::aligned_vector<float> product(const loupe::kernel::weight_view& w, const loupe::aligned_vector<float>& x,
                                             loupe::index_t tokens, loupe::index_t threads = 1) {
     loupe::executor run(threads);
-    loupe::aligned_vector<float> y(static_cast<std::size_t>(tokens * w.rows));
+    loupe::aligned_vector<float> y(static_cast<std::size_t>(tokens * w.rows), std::numeric_limits<float>::quiet_NaN());
     loupe::kernel::matmul(w, {x.data(), tokens, w.width}, {y.data(), tokens, w.rows}, run);
     return y;
 }

@@ -52,8 +52,7 @@ std::vector<double> rounded(const aligned_vector<float>& x, index_t width, kerne
         const auto* const row = reinterpret_cast<const kernel::quantized_chunk*>(stored.tile(first)) + (t - first);
         for (index_t k = 0; k < width; ++k) {
             const kernel::quantized_chunk& chunk = row[(k / 32 + 1) * size];
-            const std::uint8_t byte = chunk.q[k % 32];
-            const int q = form == unsigned_bytes ? byte - 128 : static_cast<std::int8_t>(byte);
+            const int q = static_cast<std::int8_t>(chunk.q[k % 32]);
             const double step = static_cast<double>(row->scale[0]) * chunk.factor[k % 32 / 16];
             worst = std::max(worst, std::abs(step * q - static_cast<double>(rows[t].data()[k])) / step);
             out.push_back(step * q);
@@ -283,8 +282,9 @@ TEST_CASE("packed: a matrix without columns is multiplied to zeros, and one with
     for_each_format([&]<class F>() {
         const auto& f = format::info_of<F>();
         for (const index_t tokens : {1, 47}) {
-            const packed_view no_columns(f, nullptr, 35, 0, *kernel::products_for(f)),
-                no_rows(f, nullptr, 0, 256, *kernel::products_for(f));
+            packed_view no_columns(f, nullptr, 35, 0, *kernel::products_for(f)), no_rows(f, nullptr, 0, 256, *kernel::products_for(f));
+            const std::byte nothing{}; // what is packed lies somewhere, though it has no bytes
+            no_columns.packed = no_rows.packed = &nothing;
             CHECK(product(no_columns, {}, tokens) == aligned_vector<float>(static_cast<std::size_t>(tokens * 35), 0.0F));
             CHECK(product(no_rows, random_floats(tokens * 256, 7), tokens).empty());
         }

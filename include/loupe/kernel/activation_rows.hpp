@@ -3,8 +3,8 @@
 //
 //   x ≈ s · n · q,  s = max|x| / (127 · 32767) over the row,  n = ⌈32767 · max|x| / max over the row⌉ and q = round(x / (s · n)) over 16
 //
-// q is stored as it is, or as q + 128 where the activations are the unsigned factor. That n is a whole number lets a product weigh its
-// sums of 16 while they still are integers, and leaves one multiplication by s to the end of the row.
+// That n is a whole number lets a product weigh its sums of 16 while they still are integers, and leaves one multiplication by s to the end
+// of the row.
 #pragma once
 
 #include <loupe/core/buffer.hpp>
@@ -36,18 +36,18 @@ struct alignas(64) quantized_chunk {
     float scale[2];         ///< the same as floats
     float mass[2];          ///< n · Σ q of each sixteen: what a weight format's minimum is multiplied by
     float both;             ///< the sum of the two
-    std::int32_t start[2];  ///< −128 · Σ q: what takes off again 128 that was added to the weights
+    std::int32_t start[2];  ///< what takes off again what was added to the weights: −128 · Σ q, or for words minus_sums_of_pairs()
 };
 static_assert(sizeof(quantized_chunk) == 64);
 
 /// How activations are stored.
 enum class activation_form {
-    signed_bytes,   ///< quantized_chunk, q as it is
-    unsigned_bytes, ///< quantized_chunk, 128 added to q
-    bfloats,        ///< two columns' bfloat16 side by side
-    bfloat_tiles,   ///< bfloat16 in tiles of 16 tokens × 32 columns, see simd::tiles; rows of zeros fill up the last 16 tokens
-    split_tiles,    ///< the same with three tiles for one, of the three bfloat16 whose sum is a value
-    floats          ///< as they are
+    bytes,           ///< quantized_chunk
+    bytes_for_words, ///< quantized_chunk, for sums of products in 16 bits
+    bfloats,         ///< two columns' bfloat16 side by side
+    bfloat_tiles,    ///< bfloat16 in tiles of 16 tokens × 32 columns, see simd::tiles; rows of zeros fill up the last 16 tokens
+    split_tiles,     ///< the same with three tiles for one, of the three bfloat16 whose sum is a value
+    floats           ///< as they are
 };
 
 constexpr bool is_tiled(activation_form f) { return f == activation_form::bfloat_tiles || f == activation_form::split_tiles; }
@@ -73,7 +73,7 @@ class activation_rows {
     }
 
     /// Sixteen values become bytes q; Σ q is the sum of the lanes that are returned.
-    static simd::floats round_16(const float* x, float inverse, int offset, std::uint8_t* q) {
+    static simd::floats round_16(const float* x, float inverse, std::uint8_t* q) {
         using simd::floats;
         const floats magic(12582912.0F); // adding and taking away 1.5 · 2^23 rounds to the nearest integer, ties to even
         alignas(64) float rounded[16];
@@ -83,7 +83,7 @@ class activation_rows {
             sum += whole;
             whole.store_aligned(rounded + i);
         }
-        simd::to_bytes(rounded, offset, q);
+        simd::to_bytes(rounded, q);
         return sum;
     }
 
@@ -123,7 +123,7 @@ class activation_rows {
     }
 
     /// The rows of a tile, side by side: what is written lies in a row, though each token's chunks lie apart.
-    static void quantize(matrix_view<const float> x, int offset, quantized_chunk* out) {
+    static void quantize(matrix_view<const float> x, bool for_words, quantized_chunk* out) {
         thread_local scratch<float> memory_of_factors, memory_of_inverses;
         const index_t groups = x.width / 16, whole = (groups + 15) / 16 * 16, stride = x.rows;
         const auto n = memory_of_factors.take(x.rows, whole), inverse = memory_of_inverses.take(x.rows, whole);
@@ -137,16 +137,15 @@ class activation_rows {
                 quantized_chunk* const chunk = out + (g / 2 + 1) * stride + t;
                 const auto round = [&](int i) {
                     const index_t group = of[i];
-                    return round_16(x[t].data() + 16 * group, inverse[t][group], offset,
-                                    chunk[(group - g) / 2 * stride].q + 16 * (group % 2));
+                    return round_16(x[t].data() + 16 * group, inverse[t][group], chunk[(group - g) / 2 * stride].q + 16 * (group % 2));
                 };
                 simd::sum4(round(0), round(1), round(2), round(3), sums);
                 for (index_t i = 0; i < std::min<index_t>(4, groups - g); i += 2)
-                    put_factors(n[t].data() + g + i, sums + i, chunk[i / 2 * stride]);
+                    put_factors(n[t].data() + g + i, sums + i, for_words, chunk[i / 2 * stride]);
             }
         });
     }
-    static void put_factors(const float* n, const float* sum, quantized_chunk& chunk) {
+    static void put_factors(const float* n, const float* sum, bool for_words, quantized_chunk& chunk) {
         std::int32_t mass[2];
         for (int half = 0; half < 2; ++half) {
             const auto of_q = static_cast<std::int32_t>(sum[half]);
@@ -154,7 +153,7 @@ class activation_rows {
             chunk.scale[half] = n[half];
             mass[half] = chunk.factor[half] * of_q;
             chunk.mass[half] = static_cast<float>(mass[half]);
-            chunk.start[half] = -128 * of_q;
+            chunk.start[half] = for_words ? simd::minus_sums_of_pairs(chunk.q + 16 * half) : -128 * of_q;
         }
         chunk.both = static_cast<float>(mass[0] + mass[1]);
     }
@@ -183,9 +182,9 @@ class activation_rows {
     /// A tile of tokens, at `out`.
     static void store(matrix_view<const float> x, activation_form form, std::byte* out) {
         switch (form) {
-        case activation_form::signed_bytes:
-        case activation_form::unsigned_bytes:
-            quantize(x, form == activation_form::signed_bytes ? 0 : 128, reinterpret_cast<quantized_chunk*>(out));
+        case activation_form::bytes:
+        case activation_form::bytes_for_words:
+            quantize(x, form == activation_form::bytes_for_words, reinterpret_cast<quantized_chunk*>(out));
             break;
         case activation_form::bfloats:
             for (index_t t = 0; t < x.rows; ++t) {

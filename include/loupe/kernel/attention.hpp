@@ -183,7 +183,7 @@ class attention_sums {
     template <int M>
     void score_rows(std::span<const float* const> q, index_t r, const float_rows& keys, index_t j, index_t count,
                     matrix_view<float> scores) {
-        const index_t lines = coming_.lines_of(tile_w * simd::width * M / rows_, width_);
+        const index_t lines = coming_.lines_beside(tile_w * simd::width * M, rows_ * width_);
         coming_rows coming = coming_;
         std::array<const float*, M> qs;
         for (int m = 0; m < M; ++m) qs[m] = q[static_cast<std::size_t>(r + m)];
@@ -251,7 +251,7 @@ class attention_sums {
 #pragma GCC unroll 8
             for (int c = 0; c < Columns; ++c) y[m][c] = floats::load_unaligned(out + m * out_stride + c * simd::width);
         }
-        const index_t lines = coming_.lines_of(Columns * simd::width * M / rows_, width_);
+        const index_t lines = coming_.lines_beside(Columns * simd::width * M, rows_ * width_);
         coming_rows coming = coming_;
         for (std::size_t j = 0; j < cache_rows.size(); ++j) {
             coming.ask(lines);

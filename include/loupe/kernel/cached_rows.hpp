@@ -43,8 +43,9 @@ class coming_rows {
         : row_(reinterpret_cast<std::uintptr_t>(cached.first) + static_cast<std::uintptr_t>(row * cached.stride)), stride_(cached.stride),
           lines_((cached.format->row_bytes(width) + 63) / 64), left_(count * lines_) {}
 
-    /// The lines that come to `values` of the rows' values, one at least.
-    index_t lines_of(index_t values, index_t width) const { return std::max<index_t>(1, values * lines_ / width); }
+    /// The lines to ask for beside a step that is one of `steps` / `step` in which all rows' `width` values are used: rounded up, so that
+    /// all have been asked for in time; none if nothing is left.
+    index_t lines_beside(index_t step, index_t steps) const { return left_ <= 0 ? 0 : (step * lines_ + steps - 1) / steps; }
     /// Asks for the next `lines`.
     __attribute__((always_inline)) void ask(index_t lines) {
         if (left_ <= 0) return;

@@ -64,7 +64,7 @@ struct packed_products {
 
     /// What x becomes for a product of as many tokens.
     activation_form form_of(index_t tokens, index_t width) const {
-        const bool tiled = put_tiles != nullptr && tokens >= simd::tile_rows && width % simd::tile_columns == 0;
+        const bool tiled = put_tiles != nullptr && tokens >= simd::tile_rows && width > 0 && width % simd::tile_columns == 0;
         return !tiled ? x_form : simd::x_terms_for(tile_terms) == 1 ? activation_form::bfloat_tiles : activation_form::split_tiles;
     }
 };
@@ -215,8 +215,8 @@ inline void multiply_packed(const weight_view& w, const activation_rows& x, matr
 }
 
 /// Strips [first, last) of a packed matrix against all tokens, by tiles, with weights of as many terms. 256 columns of two tiles of weights
-/// (128 where they have terms) stay in the first-level cache while all tokens pass over them, and so many columns of 512 tokens in the
-/// second, with the sums of 512 tokens.
+/// (128 where they have several terms) stay in the first-level cache while all tokens pass over them, and so many columns of 512 tokens in
+/// the second, with the sums of 512 tokens.
 template <class Tiles, int Terms>
 inline void multiply_tiles_of(const weight_view& w, const activation_rows& x, matrix_view<float> y, index_t first, index_t last) {
     thread_local scratch<std::byte> memory_of_tiles;
@@ -319,8 +319,9 @@ inline void cut(std::span<const product> products, index_t threads, std::vector<
         const weight_view& w = products[i].w;
         if (w.packed == nullptr) {
             const index_t floats = products[i].x.rows > tile_x ? 98304 : 32768; // of the second-level cache, if many tokens pass over them
-            const index_t rows =
-                std::clamp<index_t>(floats / std::max<index_t>(1, w.width) / tile_w * tile_w, 2 * tile_w, 64); // whole tiles
+            const index_t cached = std::clamp<index_t>(floats / std::max<index_t>(1, w.width) / tile_w * tile_w, 2 * tile_w, 64);
+            const index_t shared = std::max<index_t>(2 * tile_w, w.rows / (2 * threads) / tile_w * tile_w); // a few for each thread
+            const index_t rows = std::min(cached, shared);                                                  // whole tiles
             for (index_t first = 0; first < w.rows; first += rows) tasks.push_back({i, first, std::min(w.rows, first + rows)});
             continue;
         }

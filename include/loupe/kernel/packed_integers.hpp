@@ -23,12 +23,6 @@ namespace loupe::kernel {
 namespace detail {
 
 template <class Isa, int N>
-struct ints_of {
-    typename Isa::ints at[N];
-};
-template <class Isa>
-struct ints_of<Isa, 0> {};
-template <class Isa, int N>
 struct floats_of {
     typename Isa::floats at[N];
 };
@@ -37,20 +31,19 @@ struct floats_of<Isa, 0> {};
 
 } // namespace detail
 
-/// 32 columns of a strip: levels as bytes, unsigned if activations are the signed factor (for which a power of two may have been Added),
-/// else signed and none above Largest; scales of one group or two. The same for all formats that are alike in this.
+/// 32 columns of a strip: levels as bytes, none above Largest, to which a power of two may have been Added; scales of one group or two. The
+/// same for all formats that are alike in this.
 template <class Isa, int Groups, bool HasMinimum, int Largest, unsigned Added>
 struct integer_chunk {
     static constexpr unsigned added = Added;
     typename Isa::bytes w[8];
-    [[no_unique_address]] detail::ints_of<Isa, Isa::signed_activations ? 0 : 2> start;
     typename Isa::floats scale[Groups];
     [[no_unique_address]] detail::floats_of<Isa, HasMinimum ? Groups : 0> minimum;
 
     /// Adds the products with 32 columns of Tokens tokens to their sums.
     template <int Tokens>
     __attribute__((always_inline)) void add_to(typename Isa::floats* sum, const quantized_chunk* x) const {
-        constexpr int together = std::min(Tokens, Isa::tokens_together);
+        constexpr int together = std::min(Tokens, sums_are_words ? Isa::words_together : Isa::tokens_together);
 #pragma GCC unroll 8
         for (int t = 0; t < Tokens; t += together) {
             typename Isa::ints low[together], high[together];
@@ -109,9 +102,9 @@ struct integer_chunk {
         constexpr index_t apart = sizeof(quantized_chunk);
         const auto* const q = reinterpret_cast<const std::uint8_t*>(x);
         if constexpr (sums_are_words)
-            Isa::template dot_words<Largest, Tokens>(low, high, w, q, apart);
+            Isa::template dot_words<Tokens>(low, high, w, q, apart);
         else
-            Isa::template dot<Largest, Tokens>(low, high, w, q, apart);
+            Isa::template dot<Tokens>(low, high, w, q, apart);
     }
 
     /// sum + the two sixteens' sums, each times the activations' factor, the weights' scale, and what the minimum adds.
@@ -143,15 +136,12 @@ struct integer_chunk {
             return Isa::times(Isa::to_floats(sum), Isa::all(x.scale[Half])); // rounds once: the same float
     }
 
-    /// What a sum of 16 products begins with: minus what was added to weights or activations.
-    __attribute__((always_inline)) typename Isa::ints start_of(std::size_t half, const quantized_chunk& x) const {
-        if constexpr (Isa::signed_activations && Added == 0) {
+    /// What a sum of 16 products begins with.
+    __attribute__((always_inline)) static typename Isa::ints start_of(std::size_t half, const quantized_chunk& x) {
+        if constexpr (Added == 0)
             return Isa::all(0);
-        } else if constexpr (Isa::signed_activations) {
-            return Isa::template shift_right<std::countr_zero(128U / Added)>(Isa::all(x.start[half]));
-        } else {
-            return start.at[half];
-        }
+        else
+            return Isa::template start<Added>(x.start[half]);
     }
 };
 
@@ -173,8 +163,10 @@ struct packing {
     static_assert(!scales_are_sixes || groups * (form::has_minimum ? 2 : 1) == 16);
     static constexpr bool minimum_apart = form::has_minimum && form::scales != kind::super_nibbles;
 
-    /// What is added to a level where the product needs an unsigned byte: for formats without a table that makes the code.
-    static constexpr unsigned added = !Isa::signed_activations ? 0 : form::table != nullptr ? 128 : form::zero;
+    /// What is added to a level to make it an unsigned byte: for formats without a table that makes the code. Nothing where signed ones are
+    /// wanted.
+    static constexpr bool is_signed = !Isa::wide_sums && form::largest > 32;
+    static constexpr unsigned added = is_signed ? 0 : form::table == nullptr ? form::zero : Isa::wide_sums ? 128 : 16;
 
     static constexpr index_t plane = 4 * rows; ///< bytes of one register
     static constexpr index_t scale_bytes = rows * (scales_are_words ? 2 : 1);
@@ -186,7 +178,8 @@ struct packing {
                                                              : scale_bytes; ///< from a scale to its minimum
     static constexpr index_t chunk_bytes = plane * form::bits + (scales_are_sixes ? 0 : chunk_groups * group_stride);
     /// Q5_K, with five planes and odd scales, gains by asking ahead everywhere.
-    static constexpr index_t ahead_near = simd::ahead_near != 0 ? simd::ahead_near : is_super && form::bits == 5 ? 256 : 0;
+    static constexpr index_t ahead_near = simd::integers_ask_ahead ? simd::ahead_near : is_super && form::bits == 5 ? 256 : 0;
+    static constexpr index_t ahead_far = simd::integers_ask_ahead ? simd::ahead_far : 0;
     static constexpr index_t span_bytes = header_bytes + span / 32 * chunk_bytes;
 
     /// Bytes of a strip of `width` columns.
@@ -238,11 +231,12 @@ struct packing {
     }
 
     /// What 32 columns of a strip are for a product: unpacked on the way, and expanded, which is alike for as many formats as possible.
-    static constexpr int largest = !Isa::signed_activations ? form::largest : chunk_groups == 1 && form::largest <= 16 ? 16 : 127;
+    static constexpr int small = chunk_groups == 1 ? 16 : Isa::wide_sums ? 0 : 32; // whose sums are words
+    static constexpr int largest = form::largest <= small ? small : 127;
     template <unsigned Added>
     using chunk_with = integer_chunk<Isa, chunk_groups, form::has_minimum, largest, Added>;
     using chunk = chunk_with<added>;
-    using expanded_chunk = chunk_with<added == 0 ? 0 : 128>;
+    using expanded_chunk = chunk_with<added == 0 ? 0 : Isa::wide_sums ? 128 : 32>;
 
     /// packed_products::multiply for tokens [0, Tokens) of a tile of `size` and up to Isa::streams strips.
     template <int Tokens>
@@ -319,7 +313,7 @@ struct packing {
             for (int i = 0; i < count; ++i) {
                 const std::byte* header = at + i * strips.apart;
                 d[i] = dmin[i] = Isa::zero();
-                simd::prefetch_ahead<ahead_near>(header, header_bytes);
+                simd::prefetch_ahead<ahead_near, ahead_far>(header, header_bytes);
                 if constexpr (is_super) {
                     d[i] = Isa::load_half(header);
                     header += 2 * rows;
@@ -335,7 +329,7 @@ struct packing {
 #pragma GCC unroll 1
                 for (int i = 0; i < count; ++i) {
                     const std::byte* const from = at + i * strips.apart;
-                    simd::prefetch_ahead<ahead_near>(from, chunk_bytes);
+                    simd::prefetch_ahead<ahead_near, ahead_far>(from, chunk_bytes);
                     f(i, chunk, from, scales_are_sixes ? numbers[i] + c * chunk_groups * scale_bytes : from + form::bits * plane, d[i],
                       dmin[i]);
                 }
@@ -347,10 +341,6 @@ struct packing {
     __attribute__((always_inline)) static void read(const std::byte* from, const std::byte* scales, const floats& d, const floats& dmin,
                                                     Chunk& out) {
         levels<Chunk::added>(from, out.w, std::make_integer_sequence<int, 8>{});
-        if constexpr (!Isa::signed_activations) {
-            out.start.at[0] = Isa::template start<form::largest>(out.w);
-            out.start.at[1] = Isa::template start<form::largest>(out.w + 4);
-        }
         for (int g = 0; g < chunk_groups; ++g, scales += group_stride) {
             out.scale[g] = load_scale(scales, d);
             if constexpr (form::has_minimum) {
@@ -491,7 +481,7 @@ constexpr packed_products make_products() {
     using chunk = typename form::expanded_chunk;
     packed_products out{
         .rows = Isa::rows,
-        .x_form = Isa::signed_activations ? activation_form::signed_bytes : activation_form::unsigned_bytes,
+        .x_form = Isa::wide_sums ? activation_form::bytes : activation_form::bytes_for_words,
         .strip_bytes = &form::strip_bytes,
         .pack = &form::pack,
         .multiply = [](const strip_set& strips, const std::byte* x, index_t tokens, index_t width, float* y, index_t stride,

@@ -2,8 +2,8 @@
 // plain code that every machine can run.
 //
 // All of them work on a strip of `rows` weight rows, one to a lane. `bytes` holds four consecutive weights of each row ("a quad"). The
-// instructions multiply unsigned with signed bytes. Where `signed_activations` is set the weights are the unsigned ones, which lets
-// vpdpbusd read and spread four activations by itself; elsewhere the activations are, with 128 added to them.
+// instructions multiply unsigned with signed bytes. Activations are the signed ones. Weights are unsigned, with a power of two added where
+// need be, so that vpdpbusd reads and spreads four activations by itself; what that adds to a sum is taken off by what it starts with.
 #pragma once
 
 #include <loupe/core/compat/target.hpp>
@@ -23,28 +23,44 @@
 
 namespace loupe::simd {
 
-/// Sixteen whole numbers in [−128, 127] as bytes, `offset` (0 or 128) added. `from` lies on a cache line.
-inline void to_bytes(const float* from, int offset, std::uint8_t* to) {
+/// Sixteen whole numbers in [−128, 127] as bytes. `from` lies on a cache line.
+inline void to_bytes(const float* from, std::uint8_t* to) {
 #if defined(__AVX512F__)
-    const __m512i q = _mm512_cvttps_epi32(_mm512_load_ps(from));
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm512_cvtepi32_epi8(_mm512_add_epi32(q, _mm512_set1_epi32(offset))));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm512_cvtepi32_epi8(_mm512_cvttps_epi32(_mm512_load_ps(from))));
 #elif defined(__AVX2__)
     const __m256i low = _mm256_cvttps_epi32(_mm256_load_ps(from)), high = _mm256_cvttps_epi32(_mm256_load_ps(from + 8));
     const __m256i words = _mm256_permute4x64_epi64(_mm256_packs_epi32(low, high), 0xD8);
     const __m128i bytes = _mm_packs_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1));
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm_xor_si128(bytes, _mm_set1_epi8(static_cast<char>(offset))));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(to), bytes);
 #else
-    for (int i = 0; i < 16; ++i) to[i] = static_cast<std::uint8_t>(static_cast<std::int32_t>(from[i]) + offset);
+    for (int i = 0; i < 16; ++i) to[i] = static_cast<std::uint8_t>(static_cast<std::int32_t>(from[i]));
 #endif
 }
 
-/// Plain code for any number of rows and either sign: what the others must agree with to the bit.
-template <int Rows, bool SignedActivations = false>
+/// Minus the sums of the first and the second pair of every four of sixteen signed bytes, two words: of these sums of products in 16 bits
+/// consist.
+inline std::int32_t minus_sums_of_pairs(const std::uint8_t* q) {
+#if defined(__AVX2__)
+    const __m128i pairs = _mm_maddubs_epi16(_mm_set1_epi8(1), _mm_loadu_si128(reinterpret_cast<const __m128i*>(q)));
+    const __m128i twos = _mm_add_epi16(pairs, _mm_srli_si128(pairs, 8));
+    return _mm_cvtsi128_si32(_mm_sub_epi16(_mm_setzero_si128(), _mm_add_epi16(twos, _mm_srli_si128(twos, 4))));
+#else
+    std::int16_t words[2] = {};
+    for (int i = 0; i < 16; ++i) words[i / 2 % 2] = static_cast<std::int16_t>(words[i / 2 % 2] - static_cast<std::int8_t>(q[i]));
+    return std::bit_cast<std::int32_t>(words);
+#endif
+}
+
+/// Plain code for any number of rows, with sums of either kind: what the others must agree with to the bit.
+template <int Rows, bool WideSums = false>
 struct int8_portable {
     static constexpr int rows = Rows;
-    static constexpr bool signed_activations = SignedActivations;
+    /// Products are added in 32 bits, weights may be any unsigned bytes. Elsewhere those of dot_words() are added in 16, two words to a
+    /// row, and the weights of dot(), which are too large for that, are signed.
+    static constexpr bool wide_sums = WideSums;
     static constexpr int streams = 3;          ///< strips that are read side by side where weights come from memory
-    static constexpr int tokens_together = 2;  ///< tokens whose sums of 32 columns are taken side by side
+    static constexpr int tokens_together = 2;  ///< tokens whose sums of 32 columns are taken side by side by dot()
+    static constexpr int words_together = 2;   ///< the same of dot_words()
     static constexpr index_t expand_from = 16; ///< tokens from which on it pays to expand a strip
     struct bytes {
         std::array<std::uint8_t, 4 * Rows> at;
@@ -95,28 +111,30 @@ struct int8_portable {
     static bytes look_up(const std::int8_t* table16, bytes v) {
         return each_byte([&](std::size_t i) { return table16[v.at[i]]; });
     }
-    /// −128 · (sum of 16 weights), what the 128 in the activations adds to a product. No weight exceeds Largest.
-    template <int Largest>
-    [[gnu::noinline]] static ints start(const bytes* w) {
-        ints out{};
-        for (std::size_t r = 0; r < Rows; ++r)
-            for (std::size_t q = 0; q < 4; ++q)
-                for (std::size_t j = 0; j < 4; ++j) out.at[r] -= 128 * static_cast<std::int8_t>(w[q].at[4 * r + j]);
-        return out;
+    /// What takes Added to each of 16 weights off their products with a token: of wide sums given −128 · Σ q, of others
+    /// minus_sums_of_pairs().
+    template <unsigned Added>
+    static ints start(std::int32_t of_x) {
+        if (WideSums) return all(of_x >> std::countr_zero(128U / Added));
+        const auto words = std::bit_cast<std::array<std::int16_t, 2>>(of_x);
+        return all(static_cast<std::int32_t>(Added) * (words[0] + words[1]));
     }
     /// low[t] += the products of 16 weights of each row with 16 activations of token t, high[t] those of the next 16. The tokens'
     /// activations lie `apart` bytes apart.
-    template <int Largest, int Tokens>
+    template <int Tokens>
     [[gnu::noinline]] static void dot(ints* low, ints* high, const bytes* w, const std::uint8_t* x, index_t apart) {
         for (int t = 0; t < Tokens; ++t, x += apart) {
-            add_products(low[t], w, x);
-            add_products(high[t], w + 4, x + 16);
+            add_products<!WideSums>(low[t], w, x);
+            add_products<!WideSums>(high[t], w + 4, x + 16);
         }
     }
     /// dot() for weights of at most 32: a sum fits 16 bits, or a row's two parts of it do, which weigh() adds.
-    template <int Largest, int Tokens>
-    static void dot_words(ints* low, ints* high, const bytes* w, const std::uint8_t* x, index_t apart) {
-        dot<Largest, Tokens>(low, high, w, x, apart);
+    template <int Tokens>
+    [[gnu::noinline]] static void dot_words(ints* low, ints* high, const bytes* w, const std::uint8_t* x, index_t apart) {
+        for (int t = 0; t < Tokens; ++t, x += apart) {
+            add_products<false>(low[t], w, x);
+            add_products<false>(high[t], w + 4, x + 16);
+        }
     }
     /// n · v, and n[0] · low + n[1] · high if no weight exceeded 16, of sums of dot_words(): whole numbers of 32 bits, then floats.
     [[gnu::noinline]] static floats weigh(const ints& v, std::int16_t n) {
@@ -129,12 +147,6 @@ struct int8_portable {
         ints out;
         out.at.fill(v);
         return out;
-    }
-    /// v / 2^Shift, rounded down.
-    template <int Shift>
-    static ints shift_right(ints v) {
-        for (auto& i : v.at) i >>= Shift;
-        return v;
     }
     static floats zero() { return floats{}; }
     static floats to_floats(const ints& v) {
@@ -185,7 +197,7 @@ struct int8_portable {
     }
     /// sum + the products of two bfloat16 of each row with the two of x: first the second, then the first, each rounded (vdpbf16ps, but
     /// for numbers below 2^−126, which that takes for zeros).
-    static constexpr bool has_bfloat_products = SignedActivations;
+    static constexpr bool has_bfloat_products = WideSums;
     static floats dot_bfloats(const floats& sum, const bytes& w, std::uint32_t x) {
         const auto half = [&](const floats& a, const floats& b, std::uint32_t bits) { return fma(a, all(std::bit_cast<float>(bits)), b); };
         return half(first_bfloat(w), half(second_bfloat(w), sum, x & 0xffff0000U), x << 16U);
@@ -207,12 +219,13 @@ struct int8_portable {
     static void store(float* to, const floats& v) { std::memcpy(to, v.at.data(), sizeof v.at); }
 
   private:
+    template <bool SignedWeights>
     static void add_products(ints& sum, const bytes* w, const std::uint8_t* x) {
         for (std::size_t r = 0; r < Rows; ++r) {
             for (std::size_t q = 0; q < 4; ++q) {
                 for (std::size_t j = 0; j < 4; ++j) {
                     const std::uint8_t a = x[4 * q + j], b = w[q].at[4 * r + j];
-                    sum.at[r] += SignedActivations ? static_cast<std::int8_t>(a) * b : a * static_cast<std::int8_t>(b);
+                    sum.at[r] += static_cast<std::int8_t>(a) * (SignedWeights ? static_cast<std::int8_t>(b) : b);
                 }
             }
         }
@@ -234,9 +247,10 @@ struct int8_portable {
 /// Pairs of products in 16 bits (vpmaddubsw), all of a sixteen added there where weights are small enough.
 struct int8_avx2 {
     static constexpr int rows = 8;
-    static constexpr bool signed_activations = false;
-    static constexpr int streams = 1;
-    static constexpr int tokens_together = 1; // four products of a sum do not wait for each other
+    static constexpr bool wide_sums = false;
+    static constexpr int streams = 4;
+    static constexpr int tokens_together = 4; // magnitudes of weights serve four
+    static constexpr int words_together = 1;  // four products of a sum do not wait for each other
     static constexpr index_t expand_from = 16;
     using bytes = __m256i;
     using ints = __m256i;
@@ -268,57 +282,47 @@ struct int8_avx2 {
         return _mm256_set1_epi32(four);
     }
     static __m256i widen(__m256i pairs) { return _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)); }
-    /// Two parts of each row's sum in 16 bits. 2 · 255 · 32 fits; the sum of four such need not, as long as that without the 128 in the
-    /// activations does: 8 · 127 · 32.
-    static __m256i words(const bytes* w, const __m256i* x) {
-        const __m256i a = _mm256_add_epi16(_mm256_maddubs_epi16(x[0], w[0]), _mm256_maddubs_epi16(x[1], w[1]));
-        const __m256i b = _mm256_add_epi16(_mm256_maddubs_epi16(x[2], w[2]), _mm256_maddubs_epi16(x[3], w[3]));
-        return _mm256_add_epi16(a, b);
-    }
-    template <int Largest>
-    static ints sum_of(ints start, const bytes* w, const std::uint8_t* x) {
-        const __m256i quads[4] = {quad(x), quad(x + 4), quad(x + 8), quad(x + 12)};
-        if constexpr (Largest <= 16) { // 8 · 255 · 16 fits 16 bits
-            return _mm256_add_epi32(start, widen(words(w, quads)));
-        } else { // 2 · 255 · 128 does not: magnitudes of weights, the sign moved to the activations
-            for (int q = 0; q < 4; ++q) {
-                const __m256i signed_x = _mm256_xor_si256(quads[q], _mm256_set1_epi8(-128));
-                start = _mm256_add_epi32(start, widen(_mm256_maddubs_epi16(_mm256_abs_epi8(w[q]), _mm256_sign_epi8(signed_x, w[q]))));
+    template <int Tokens>
+    __attribute__((always_inline)) static void add_signed(ints* sum, const bytes* w, const std::uint8_t* x, index_t apart) {
+#pragma GCC unroll 4
+        for (int q = 0; q < 4; ++q) {
+            const __m256i magnitude = _mm256_abs_epi8(w[q]);
+#pragma GCC unroll 4
+            for (int t = 0; t < Tokens; ++t) {
+                const __m256i pairs = _mm256_maddubs_epi16(magnitude, _mm256_sign_epi8(quad(x + t * apart + 4 * q), w[q]));
+                sum[t] = _mm256_add_epi32(sum[t], widen(pairs));
             }
-            return start;
         }
     }
+    /// 2 · 127 · 63 fits 16 bits; the sum of four such need not, as long as that without what was added to the weights does: 8 · 127 · 32.
     static ints sum_of_words(ints start, const bytes* w, const std::uint8_t* x) {
-        const __m256i quads[4] = {quad(x), quad(x + 4), quad(x + 8), quad(x + 12)};
-        return _mm256_add_epi16(start, words(w, quads));
+        const auto pairs = [&](int q) { return _mm256_maddubs_epi16(w[q], quad(x + 4 * q)); };
+        return _mm256_add_epi16(start, _mm256_add_epi16(_mm256_add_epi16(pairs(0), pairs(1)), _mm256_add_epi16(pairs(2), pairs(3))));
     }
 
   public:
-    template <int Largest>
-    static ints start(const bytes* w) {
-        if constexpr (Largest > 32) {
-            return _mm256_setzero_si256(); // dot() takes the 128 off the activations
-        } else {
-            const __m256i offset = _mm256_set1_epi8(-128), x[4] = {offset, offset, offset, offset}; // 128 as an unsigned byte
-            return _mm256_sub_epi16(_mm256_setzero_si256(), words(w, x));
-        }
+    template <unsigned Added>
+    static ints start(std::int32_t of_x) {
+        return _mm256_slli_epi16(_mm256_set1_epi32(of_x), std::countr_zero(Added));
     }
-    template <int Largest, int Tokens>
-    static void dot_words(ints* low, ints* high, const bytes* w, const std::uint8_t* x, index_t) {
-        static_assert(Largest <= 32 && Tokens == 1);
-        *low = sum_of_words(*low, w, x);
-        *high = sum_of_words(*high, w + 4, x + 16);
+    template <int Tokens>
+    __attribute__((always_inline)) static void dot_words(ints* low, ints* high, const bytes* w, const std::uint8_t* x, index_t apart) {
+#pragma GCC unroll 4
+        for (int t = 0; t < Tokens; ++t, x += apart) {
+            low[t] = sum_of_words(low[t], w, x);
+            high[t] = sum_of_words(high[t], w + 4, x + 16);
+        }
     }
     static floats weigh(ints v, std::int16_t n) { return to_floats(_mm256_madd_epi16(v, _mm256_set1_epi16(n))); }
     static floats weigh(ints low, ints high, const std::int16_t* n) {
         return to_floats(
             _mm256_add_epi32(_mm256_madd_epi16(low, _mm256_set1_epi16(n[0])), _mm256_madd_epi16(high, _mm256_set1_epi16(n[1]))));
     }
-    template <int Largest, int Tokens>
-    static void dot(ints* low, ints* high, const bytes* w, const std::uint8_t* x, index_t) {
-        static_assert(Tokens == 1);
-        *low = sum_of<Largest>(*low, w, x);
-        *high = sum_of<Largest>(*high, w + 4, x + 16);
+    /// 2 · 255 · 128 does not fit 16 bits: magnitudes of weights, whose sign goes to the activations.
+    template <int Tokens>
+    __attribute__((always_inline)) static void dot(ints* low, ints* high, const bytes* w, const std::uint8_t* x, index_t apart) {
+        add_signed<Tokens>(low, w, x, apart);
+        add_signed<Tokens>(high, w + 4, x + 16, apart);
     }
     static ints all(std::int32_t v) { return _mm256_set1_epi32(v); }
     static floats zero() { return _mm256_setzero_ps(); }
@@ -359,9 +363,10 @@ struct int8_avx2 {
 /// Four products at once, added in 32 bits (vpdpbusd).
 struct int8_vnni {
     static constexpr int rows = 16;
-    static constexpr bool signed_activations = true;
+    static constexpr bool wide_sums = true;
     static constexpr int streams = is_intel_server ? 8 : 1; // see prefetch.hpp
     static constexpr int tokens_together = 8;
+    static constexpr int words_together = 8;
     static constexpr index_t expand_from = 40;
     using bytes = __m512i;
     using ints = __m512i;
@@ -395,7 +400,7 @@ struct int8_vnni {
         return _mm512_shuffle_epi8(_mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i*>(table16))), v);
     }
     /// The four instructions of a sum wait for each other, so those of all sums take turns.
-    template <int, int Tokens>
+    template <int Tokens>
     __attribute__((always_inline)) static void dot(ints* low, ints* high, const bytes* w, const std::uint8_t* x, index_t apart) {
         const auto add = [](ints sum, bytes quad, const std::uint8_t* of) {
             int four;
@@ -411,9 +416,9 @@ struct int8_vnni {
             }
         }
     }
-    template <int Largest, int Tokens>
+    template <int Tokens>
     __attribute__((always_inline)) static void dot_words(ints* low, ints* high, const bytes* w, const std::uint8_t* x, index_t apart) {
-        dot<Largest, Tokens>(low, high, w, x, apart);
+        dot<Tokens>(low, high, w, x, apart);
     }
     static floats weigh(ints low, ints high, const std::int16_t* n) {
         constexpr __mmask64 second_words = 0xcccccccccccccccc;
@@ -424,9 +429,9 @@ struct int8_vnni {
         return to_floats(_mm512_madd_epi16(pairs, _mm512_set1_epi32(both)));
     }
     static ints all(std::int32_t v) { return _mm512_set1_epi32(v); }
-    template <int Shift>
-    static ints shift_right(ints v) {
-        return _mm512_srai_epi32(v, Shift);
+    template <unsigned Added>
+    static ints start(std::int32_t of_x) {
+        return _mm512_srai_epi32(_mm512_set1_epi32(of_x), std::countr_zero(128U / Added));
     }
     static floats zero() { return _mm512_setzero_ps(); }
     static floats to_floats(ints v) { return _mm512_cvtepi32_ps(v); }

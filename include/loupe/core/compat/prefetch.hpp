@@ -16,17 +16,20 @@ inline void prefetch_to_write([[maybe_unused]] const void* line) {
 #endif
 }
 
-/// How far ahead of what is read it pays to ask for a stream of weights, in bytes: in the first-level cache and in the second; 0: not at
-/// all. Intel's servers gain a fifth with one thread and two fifths with two for one token, and a tenth more by eight streams side by side
-/// (int8::streams); on AMD's, whose own prefetching suffices, it costs up to a twelfth.
-inline constexpr index_t ahead_near = is_intel_server ? 512 : 0, ahead_far = is_intel_server ? 1024 : 0;
+/// Whether it pays to ask ahead for a stream of weights that are integers, or floats. Intel's servers gain a fifth with one thread and two
+/// fifths with two for one token, and a tenth more by eight streams side by side (int8::streams). Zen 3 gains a fifth for integers beside
+/// what four streams give it; there and for Zen 4, whose own prefetching suffices, it costs floats up to a seventh.
+inline constexpr bool integers_ask_ahead = is_intel_server || is_narrow, floats_ask_ahead = is_intel_server;
+/// How far, in bytes: in the first-level cache and in the second.
+inline constexpr index_t ahead_near = 512, ahead_far = 1024;
 
 /// How much of what is left of a loop over weights is shared out at once, in eighths: where a stream begins anew at some expense, more, in
 /// fewer parts; elsewhere less, which a thread that others hold up delays less.
 inline constexpr index_t eighths_at_once = is_intel_server ? 7 : 4;
 
-/// Asks for `bytes` bytes so far ahead of `from`. Inlined at once: g++ drops a call that only prefetches, as one without effect.
-template <index_t Near = ahead_near, index_t Far = ahead_far>
+/// Asks for `bytes` bytes so far ahead of `from`; 0: not at all. Inlined at once: g++ drops a call that only prefetches, as one without
+/// effect.
+template <index_t Near, index_t Far>
 __attribute__((always_inline)) inline void prefetch_ahead([[maybe_unused]] const std::byte* from, [[maybe_unused]] index_t bytes) {
     if constexpr (Near + Far != 0) {
         for (index_t line = 0; line < bytes; line += 64) {

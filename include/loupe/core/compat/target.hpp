@@ -12,4 +12,11 @@ inline constexpr bool is_intel_server = true;
 inline constexpr bool is_intel_server = false;
 #endif
 
+/// A processor without AVX-512.
+#if defined(__AVX512F__)
+inline constexpr bool is_narrow = false;
+#else
+inline constexpr bool is_narrow = true;
+#endif
+
 } // namespace loupe::simd
