@@ -91,7 +91,7 @@ inline constexpr index_t key_span = 1024;
 ///   m' = max(m, max_j s_j),  l' = l e^(m − m') + Σ_j e^(s_j − m'),  y' = y e^(m − m') + Σ_j e^(s_j − m') v_j,  at the end y / l
 ///
 /// A key that a row does not see changes none of its bits, so rows may be computed beside any others.
-class attention_sums {
+class alignas(64) attention_sums { // threads work on neighbours
     index_t rows_ = 0, width_ = 0;
     std::vector<float> largest_, total_;
     scratch<float> sums_, scores_;

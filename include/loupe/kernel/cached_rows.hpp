@@ -43,9 +43,9 @@ class coming_rows {
         : row_(reinterpret_cast<std::uintptr_t>(cached.first) + static_cast<std::uintptr_t>(row * cached.stride)), stride_(cached.stride),
           lines_((cached.format->row_bytes(width) + 63) / 64), left_(count * lines_) {}
 
-    /// The lines to ask for beside a step that is one of `steps` / `step` in which all rows' `width` values are used: rounded up, so that
-    /// all have been asked for in time; none if nothing is left.
-    index_t lines_beside(index_t step, index_t steps) const { return left_ <= 0 ? 0 : (step * lines_ + steps - 1) / steps; }
+    /// The lines to ask for beside a step that does `done` of the `of` products which one row takes: rounded up, so that all have been
+    /// asked for when the work is done; none if nothing is left.
+    index_t lines_beside(index_t done, index_t of) const { return left_ <= 0 ? 0 : (done * lines_ + of - 1) / of; }
     /// Asks for the next `lines`.
     __attribute__((always_inline)) void ask(index_t lines) {
         if (left_ <= 0) return;

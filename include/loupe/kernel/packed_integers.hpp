@@ -163,10 +163,10 @@ struct packing {
     static_assert(!scales_are_sixes || groups * (form::has_minimum ? 2 : 1) == 16);
     static constexpr bool minimum_apart = form::has_minimum && form::scales != kind::super_nibbles;
 
-    /// What is added to a level to make it an unsigned byte: for formats without a table that makes the code. Nothing where signed ones are
-    /// wanted.
-    static constexpr bool is_signed = !Isa::wide_sums && form::largest > 32;
-    static constexpr unsigned added = is_signed ? 0 : form::table == nullptr ? form::zero : Isa::wide_sums ? 128 : 16;
+    /// Whether a product takes levels with their signs, see Isa::dot().
+    static constexpr bool has_signed_levels = !Isa::wide_sums && form::largest > 32;
+    /// What is added to a level elsewhere, to make it an unsigned byte: for formats without a table that makes the code.
+    static constexpr unsigned added = has_signed_levels ? 0 : form::table == nullptr ? form::zero : Isa::wide_sums ? 128 : 16;
 
     static constexpr index_t plane = 4 * rows; ///< bytes of one register
     static constexpr index_t scale_bytes = rows * (scales_are_words ? 2 : 1);

@@ -37,8 +37,8 @@ inline void to_bytes(const float* from, std::uint8_t* to) {
 #endif
 }
 
-/// Minus the sums of the first and the second pair of every four of sixteen signed bytes, two words: of these sums of products in 16 bits
-/// consist.
+/// Of sixteen signed bytes, minus the sum of the first two of every four (in the low word), and minus that of the last two (in the high
+/// one): the halves of which a sum of products in 16 bits consists. Neither leaves its word: 8 · 128.
 inline std::int32_t minus_sums_of_pairs(const std::uint8_t* q) {
 #if defined(__AVX2__)
     const __m128i pairs = _mm_maddubs_epi16(_mm_set1_epi8(1), _mm_loadu_si128(reinterpret_cast<const __m128i*>(q)));
@@ -282,6 +282,8 @@ struct int8_avx2 {
         return _mm256_set1_epi32(four);
     }
     static __m256i widen(__m256i pairs) { return _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)); }
+    /// sum[t] += the products of 16 weights with signs. A weight's magnitude is the unsigned factor, its sign goes to the activations: as
+    /// unsigned bytes two weights would overflow 16 bits, 2 · 255 · 127.
     template <int Tokens>
     __attribute__((always_inline)) static void add_signed(ints* sum, const bytes* w, const std::uint8_t* x, index_t apart) {
 #pragma GCC unroll 4
@@ -318,7 +320,6 @@ struct int8_avx2 {
         return to_floats(
             _mm256_add_epi32(_mm256_madd_epi16(low, _mm256_set1_epi16(n[0])), _mm256_madd_epi16(high, _mm256_set1_epi16(n[1]))));
     }
-    /// 2 · 255 · 128 does not fit 16 bits: magnitudes of weights, whose sign goes to the activations.
     template <int Tokens>
     __attribute__((always_inline)) static void dot(ints* low, ints* high, const bytes* w, const std::uint8_t* x, index_t apart) {
         add_signed<Tokens>(low, w, x, apart);

@@ -12,11 +12,10 @@ inline constexpr bool is_intel_server = true;
 inline constexpr bool is_intel_server = false;
 #endif
 
-/// A processor without AVX-512.
 #if defined(__AVX512F__)
-inline constexpr bool is_narrow = false;
+inline constexpr bool has_avx512 = true;
 #else
-inline constexpr bool is_narrow = true;
+inline constexpr bool has_avx512 = false;
 #endif
 
 } // namespace loupe::simd
