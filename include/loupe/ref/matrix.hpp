@@ -6,6 +6,7 @@
 
 #include <cstddef>
 #include <span>
+#include <type_traits>
 #include <vector>
 
 namespace loupe::ref {
@@ -40,11 +41,11 @@ std::span<const T> row(const matrix<T>& x, index_t r) {
     return {x.data() + r * width(x), x.shape()[1]};
 }
 
-/// Σ_i a_i b_i, in the order of i.
-template <class T>
-T dot(std::span<const T> a, std::span<const T> b) {
+/// Σ_i a_i b_i, in the order of i and as T.
+template <class T, class U = T>
+T dot(std::span<const T> a, std::span<const std::type_identity_t<U>> b) {
     T sum = 0;
-    for (std::size_t i = 0; i < a.size(); ++i) sum += a[i] * b[i];
+    for (std::size_t i = 0; i < a.size(); ++i) sum += a[i] * static_cast<T>(b[i]);
     return sum;
 }
 
@@ -56,13 +57,14 @@ std::vector<T> weight_row(const kernel::weight_view& w, index_t r) {
     return {decoded.begin(), decoded.end()};
 }
 
-/// y = x · Wᵀ: x is [tokens, width], W [rows, width], y [tokens, rows].
+/// y = x · Wᵀ: x is [tokens, width], W [rows, width], y [tokens, rows]. Weights are decoded to float, which is exact.
 template <class T>
 matrix<T> linear(const matrix<T>& x, const kernel::weight_view& w) {
     matrix<T> y = zeros<T>(rows(x), w.rows);
+    std::vector<float> weights(static_cast<std::size_t>(w.width));
     for (index_t n = 0; n < w.rows; ++n) {
-        const std::vector<T> weights = weight_row<T>(w, n);
-        for (index_t t = 0; t < rows(x); ++t) y(t, n) = dot<T>(row(x, t), weights);
+        w.decode_row(n, weights.data());
+        for (index_t t = 0; t < rows(x); ++t) y(t, n) = dot<T, float>(row(x, t), weights);
     }
     return y;
 }
