@@ -10,6 +10,9 @@ warnings="-Wall -Wextra -Wpedantic -Werror"
 rm -rf "$work"
 mkdir -p "$work"
 
+# Two ways may come to the same command.
+ccache=$(command -v ccache || true)
+
 # Silent unless the command fails.
 quiet() {
     "$@" >"$work/log.$compiler" 2>&1 || { cat "$work/log.$compiler" >&2; return 1; }
@@ -21,7 +24,7 @@ prints_expected() {
 }
 
 with_cmake() {
-    quiet cmake -S "tests/consumers/$way" -B "$work/$way-$compiler" -G Ninja -DCMAKE_CXX_COMPILER="$compiler" -DCMAKE_CXX_STANDARD="$standard" \
+    quiet cmake -S "tests/consumers/$way" -B "$work/$way-$compiler" -G Ninja -DCMAKE_CXX_COMPILER="$compiler" -DCMAKE_CXX_COMPILER_LAUNCHER="$ccache" -DCMAKE_CXX_STANDARD="$standard" \
         -DCMAKE_CXX_EXTENSIONS=OFF -DCMAKE_CXX_FLAGS="$warnings" -DLOUPE_SOURCE="$PWD" -DCMAKE_PREFIX_PATH="$prefix" &&
         quiet cmake --build "$work/$way-$compiler" -j 1 &&
         prints_expected "$work/$way-$compiler/consumer"
