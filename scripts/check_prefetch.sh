@@ -1,6 +1,6 @@
 #!/bin/sh
 # Whether products of a few tokens ask for their weights ahead in the machine code where they gain by it, and nowhere else, where it costs:
-# in Q5_K everywhere, in all formats on Intel's servers, in those of integers without AVX-512. A compiler may drop a prefetch, which has no
+# in Q5_K everywhere, in all formats on Intel's servers, in those of integers without VNNI. A compiler may drop a prefetch, which has no
 # effect that it knows, and nothing but the clock would tell. g++ and clang++, for AVX-512 with tiles, with half precision and with neither,
 # and AVX2.
 set -eu

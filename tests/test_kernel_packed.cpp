@@ -3,6 +3,10 @@
 
 #include <loupe/core/compat/catch2.hpp>
 
+#include <array>
+#include <bit>
+#include <random>
+
 using namespace loupe;
 
 namespace {
@@ -146,6 +150,20 @@ TEST_CASE("packed: all sets of instructions give the same bits", "[packed]") {
         CHECK((with(kernel::products_for<simd::int8_avx2>(f)) == plain));
 #endif
     });
+}
+
+// A sum of two words takes off from each what was added there: exchanged, the sum of both is right until one of them leaves its 16 bits.
+TEST_CASE("packed: what a sum begins with lies in the word that it is taken off from", "[packed]") {
+    std::array<std::int8_t, 16> q{};
+    std::mt19937 random(1);
+    for (int n = 0; n < 1000; ++n) {
+        for (auto& v : q) v = static_cast<std::int8_t>(n == 0 ? -128 : n == 1 ? 127 : static_cast<int>(random() % 256) - 128);
+        int first = 0, second = 0;
+        for (std::size_t i = 0; i < 16; i += 4) first -= q[i] + q[i + 1], second -= q[i + 2] + q[i + 3];
+        const auto words =
+            std::bit_cast<std::array<std::int16_t, 2>>(simd::minus_sums_of_pairs(reinterpret_cast<const std::uint8_t*>(q.data())));
+        REQUIRE(words == std::array{static_cast<std::int16_t>(first), static_cast<std::int16_t>(second)});
+    }
 }
 
 // Pairs of products are added in 16 bits on AVX2, and 2 · 255 · 128 does not fit there.

@@ -1,7 +1,7 @@
 # Compares the code of two object files, given as `objdump -dr --no-show-raw-insn` of files compiled with -ffunction-sections, from the
 # functions named in `roots` on. Two functions are the same if their instructions are, one by one, and if whatever they refer to is the same:
 # by name, or as functions that are in turn the same, or as data that stand for each other throughout. Addresses and names do not matter
-# otherwise. Prints the first difference and exits with 1, or prints how much was compared.
+# otherwise. Prints the first difference and exits with 1 (2: there is no such function), or prints how much was compared.
 
 /^Disassembly of section / { section = substr($4, 1, length($4) - 1); next }
 /file format/ { ++file; next }
@@ -64,7 +64,7 @@ END {
     if (failed) exit 1
     n = split(roots, root, " ")
     for (i = 1; i <= n; ++i) {
-        if (code(1, root[i]) == "" || code(2, root[i]) == "") differ("no function " root[i])
+        if (code(1, root[i]) == "" || code(2, root[i]) == "") { print "no function " root[i]; exit 2 }
         matches(root[i], root[i])
     }
     for (next_ = 1; next_ <= last; ++next_) {

@@ -163,10 +163,16 @@ struct packing {
     static_assert(!scales_are_sixes || groups * (form::has_minimum ? 2 : 1) == 16);
     static constexpr bool minimum_apart = form::has_minimum && form::scales != kind::super_nibbles;
 
+    /// Levels up to here have sums that are words, see integer_chunk.
+    static constexpr int largest_of_words = chunk_groups == 1 ? 16 : 32;
     /// Whether a product takes levels with their signs, see Isa::dot().
-    static constexpr bool has_signed_levels = !Isa::wide_sums && form::largest > 32;
+    static constexpr bool has_signed_levels = !Isa::wide_sums && form::largest > largest_of_words;
     /// What is added to a level elsewhere, to make it an unsigned byte: for formats without a table that makes the code.
-    static constexpr unsigned added = has_signed_levels ? 0 : form::table == nullptr ? form::zero : Isa::wide_sums ? 128 : 16;
+    static constexpr unsigned added = has_signed_levels        ? 0
+                                      : form::table == nullptr ? form::zero
+                                      : Isa::wide_sums         ? 128
+                                                               : static_cast<unsigned>(largest_of_words);
+    static_assert(added == 0 || std::has_single_bit(added), "Isa::start() takes powers of two off");
 
     static constexpr index_t plane = 4 * rows; ///< bytes of one register
     static constexpr index_t scale_bytes = rows * (scales_are_words ? 2 : 1);
@@ -231,7 +237,7 @@ struct packing {
     }
 
     /// What 32 columns of a strip are for a product: unpacked on the way, and expanded, which is alike for as many formats as possible.
-    static constexpr int small = chunk_groups == 1 ? 16 : Isa::wide_sums ? 0 : 32; // whose sums are words
+    static constexpr int small = chunk_groups == 2 && Isa::wide_sums ? 0 : largest_of_words; // whose sums are words
     static constexpr int largest = form::largest <= small ? small : 127;
     template <unsigned Added>
     using chunk_with = integer_chunk<Isa, chunk_groups, form::has_minimum, largest, Added>;

@@ -4,6 +4,7 @@
 // All of them work on a strip of `rows` weight rows, one to a lane. `bytes` holds four consecutive weights of each row ("a quad"). The
 // instructions multiply unsigned with signed bytes. Activations are the signed ones. Weights are unsigned, with a power of two added where
 // need be, so that vpdpbusd reads and spreads four activations by itself; what that adds to a sum is taken off by what it starts with.
+// Where products are added in 16 bits, weights too large for that keep their signs.
 #pragma once
 
 #include <loupe/core/compat/target.hpp>

@@ -18,8 +18,9 @@ inline void prefetch_to_write([[maybe_unused]] const void* line) {
 
 /// Whether it pays to ask ahead for a stream of weights that are integers, or floats. Intel's servers gain a fifth with one thread and two
 /// fifths with two for one token, and a tenth more by eight streams side by side (int8::streams). On Zen 3 integers gain up to a third
-/// beside what four streams give them, and floats lose up to a seventh. On Zen 4, whose own prefetching suffices, it costs up to a twelfth.
-inline constexpr bool integers_ask_ahead = is_intel_server || !has_avx512, floats_ask_ahead = is_intel_server;
+/// beside what four streams give them, and floats lose up to a seventh; other machines without VNNI are taken to be like it, unmeasured. On
+/// Zen 4, whose own prefetching suffices, it costs up to a twelfth.
+inline constexpr bool integers_ask_ahead = is_intel_server || !has_vnni, floats_ask_ahead = is_intel_server;
 /// How far, in bytes: in the first-level cache and in the second.
 inline constexpr index_t ahead_near = 512, ahead_far = 1024;
 

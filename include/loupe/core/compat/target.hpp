@@ -12,10 +12,11 @@ inline constexpr bool is_intel_server = true;
 inline constexpr bool is_intel_server = false;
 #endif
 
-#if defined(__AVX512F__)
-inline constexpr bool has_avx512 = true;
+/// Whether products of 8-bit integers are added in 32 bits by one instruction, for 16 rows: int8_vnni.
+#if defined(__AVX512VNNI__) && defined(__AVX512BW__)
+inline constexpr bool has_vnni = true;
 #else
-inline constexpr bool has_avx512 = false;
+inline constexpr bool has_vnni = false;
 #endif
 
 } // namespace loupe::simd
