@@ -5,10 +5,16 @@
 
 #include "open.hpp"
 #include <loupe/core/compat/catch2.hpp>
+#include <loupe/io/mapped_file.hpp>
 
+#include <algorithm>
+#include <cstdint>
 #include <cstring>
+#include <fstream>
 #include <functional>
 #include <limits>
+
+#include <unistd.h>
 
 using namespace loupe;
 #if LOUPE_CATCH2_MAJOR >= 3
@@ -245,12 +251,45 @@ TEST_CASE("binding: a head of its own is bound, and must fit", "[binding]") {
     const auto w = io::bind_weights(m.tensors, "golden", m.names, m.sizes, threads);
     CHECK(w->head.data != w->embedding.data);
     std::vector<float> head(64), embedding(64);
-    w->head.decode_row(0, head.data());
-    w->embedding.decode_row(159, embedding.data());
-    std::reverse(embedding.begin(), embedding.end());
-    CHECK(head == embedding);
+    for (index_t r = 0; r < 160; ++r) { // all of it: whole pages were lost, of bytes that are no file's
+        w->head.decode_row(r, head.data());
+        w->embedding.decode_row(159 - r, embedding.data());
+        std::reverse(embedding.begin(), embedding.end());
+        INFO(r);
+        CHECK(head == embedding);
+    }
     m.tensors.back().shape = {64, 160};
     CHECK_THAT(refusal(m), Contains("lm_head.weight") && Contains("[160, 64]"));
+}
+
+TEST_CASE("forget: pages of a mapped file leave memory and are read again, bytes that only memory has stay", "[binding]") {
+    const tests::folder folder;
+    const std::vector<std::byte> bytes(1 << 16, std::byte{7});
+    io::output_file out(folder / "bytes");
+    out.write(bytes);
+    out.close();
+    /// Whether the page that a byte lies in is in this process' memory (proc_pid_pagemap(5): bit 63).
+    const auto in_memory = [](const std::byte* byte) {
+        const auto page =
+            static_cast<std::streamoff>(reinterpret_cast<std::uintptr_t>(byte) / static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE)));
+        std::ifstream map;
+        map.rdbuf()->pubsetbuf(nullptr, 0); // whole entries are read, or none
+        map.open("/proc/self/pagemap", std::ios::binary);
+        std::uint64_t entry = 0;
+        map.seekg(8 * page).read(reinterpret_cast<char*>(&entry), sizeof entry);
+        REQUIRE(map.good());
+        return entry >> 63 != 0;
+    };
+    const auto file = io::mapped_file::open(folder / "bytes");
+    REQUIRE(std::ranges::equal(file.bytes(), bytes));
+    CHECK(in_memory(file.data()));
+    io::forget(file.owner(), file.data(), file.size());
+    CHECK_FALSE(in_memory(file.data()));
+    CHECK(std::ranges::equal(file.bytes(), bytes));
+
+    const auto own = std::make_shared<const std::vector<std::byte>>(bytes);
+    io::forget(own, own->data(), file.size());
+    CHECK(*own == bytes);
 }
 
 TEST_CASE("binding: the same refusals come through files", "[binding]") {

@@ -157,7 +157,6 @@ class binder {
         m.rows = rows;
         m.width = width;
         m.owner = t.owner;
-        m.mapped = true;
         return m;
     }
 };
@@ -186,7 +185,7 @@ inline void check_values(const std::vector<const tensor*>& tensors, float gain_o
             }
         });
         if (vanishes) throw error(fmt::format("{}: tensor {}: expected weights, found nothing but {}", t->file, t->name, nothing));
-        forget(t->data, rows * t->format->row_bytes(width)); // or the whole file would be held beside what is packed of it
+        forget(t->owner, t->data, rows * t->format->row_bytes(width)); // or the whole file would be held beside what is packed of it
     }
 }
 

@@ -58,22 +58,21 @@ struct descriptor {
     }
 };
 
+/// Ends a mapping. An owner of bytes that ends with it owns a mapping, see forget().
+struct unmap {
+    std::size_t size;
+    void operator()(const void* base) const noexcept { ::munmap(const_cast<void*>(base), size); }
+};
+
 } // namespace detail
 
 /// A file's bytes, mapped read-only; unmapped when the last copy of `owner()` is gone.
 /// A file that another program shortens while it is mapped ends the process (POSIX, SIGBUS).
 class mapped_file {
-    struct region {
-        void* base = nullptr;
-        std::size_t size = 0;
-        region(void* b, std::size_t s) : base(b), size(s) {}
-        region(const region&) = delete;
-        region& operator=(const region&) = delete;
-        ~region() { ::munmap(base, size); }
-    };
-    std::shared_ptr<const region> region_;
+    std::shared_ptr<const void> base_;
+    std::size_t size_;
 
-    explicit mapped_file(std::shared_ptr<const region> r) : region_(std::move(r)) {}
+    mapped_file(std::shared_ptr<const void> base, std::size_t size) : base_(std::move(base)), size_(size) {}
 
   public:
     /// @throws loupe::error if the file is missing, unreadable, empty, or no regular file.
@@ -89,19 +88,21 @@ class mapped_file {
         const auto size = static_cast<std::size_t>(status.st_size);
         void* const base = ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE, file.value, 0);
         if (base == MAP_FAILED) throw error(fmt::format("{}: cannot be mapped: {}", path.string(), detail::reason(errno)));
-        return mapped_file(std::make_shared<const region>(base, size));
+        return {std::shared_ptr<const void>(base, detail::unmap{size}), size};
     }
 
-    const std::byte* data() const { return static_cast<const std::byte*>(region_->base); }
-    index_t size() const { return static_cast<index_t>(region_->size); }
-    std::span<const std::byte> bytes() const { return {data(), region_->size}; }
+    const std::byte* data() const { return static_cast<const std::byte*>(base_.get()); }
+    index_t size() const { return static_cast<index_t>(size_); }
+    std::span<const std::byte> bytes() const { return {data(), size_}; }
     /// Keeps the mapping alive.
-    std::shared_ptr<const void> owner() const { return region_; }
+    const std::shared_ptr<const void>& owner() const { return base_; }
 };
 
-/// Gives back the memory of bytes of a mapped file, which are read from it again when they are wanted.
-inline void forget(const std::byte* mapped, index_t count) {
-    const auto page = static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE)), begin = reinterpret_cast<std::uintptr_t>(mapped);
+/// Gives back the memory of bytes of a mapped file, which are read from it again when they are wanted. Other bytes, which only memory has,
+/// stay.
+inline void forget(const std::shared_ptr<const void>& owner, const std::byte* bytes, index_t count) {
+    if (std::get_deleter<detail::unmap>(owner) == nullptr) return;
+    const auto page = static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE)), begin = reinterpret_cast<std::uintptr_t>(bytes);
     const std::uintptr_t first = (begin + page - 1) / page * page, last = (begin + static_cast<std::uintptr_t>(count)) / page * page;
     if (first < last) ::madvise(reinterpret_cast<void*>(first), last - first, MADV_DONTNEED); // advice: a failure changes nothing
 }

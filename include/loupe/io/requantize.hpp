@@ -53,7 +53,7 @@ inline void pack_matrices(decoder_weights& w, const kernel::packed_products* (*p
             const auto fresh = memory.take(static_cast<std::size_t>(kernel::packed_bytes(m, *products)));
             kernel::pack(m, *products, fresh.get(), threads);
             packed = fresh;
-            if (m.mapped) forget(m.data, m.bytes());
+            forget(m.owner, m.data, m.bytes());
         }
         m.products = products;
         m.packed = packed.get();
@@ -103,7 +103,6 @@ void requantize_matrices(decoder_weights& w, executor& threads) {
         m.format = &target;
         m.data = bytes->data();
         m.owner = bytes;
-        m.mapped = false;
     });
 }
 

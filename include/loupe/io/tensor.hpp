@@ -12,7 +12,7 @@
 
 namespace loupe::io {
 
-/// A named tensor in a mapped file. The bytes stay where they are; `owner` keeps the mapping alive.
+/// A named tensor, in a mapped file or in memory. The bytes stay where they are; `owner` keeps them.
 struct tensor {
     std::string name;
     const format::info* format = nullptr; ///< how the values are stored; never null

@@ -12,7 +12,6 @@ namespace loupe {
 /// A matrix and what keeps its bytes alive. No rows: the model has no such matrix.
 struct weight_matrix : kernel::weight_view {
     std::shared_ptr<const void> owner;
-    bool mapped = false; ///< `data` lies in a mapped file
     std::shared_ptr<const void> owner_of_packed;
 
     bool exists() const { return rows > 0; }
