@@ -24,8 +24,9 @@ prints_expected() {
 }
 
 with_cmake() {
-    quiet cmake -S "tests/consumers/$way" -B "$work/$way-$compiler" -G Ninja -DCMAKE_CXX_COMPILER="$compiler" -DCMAKE_CXX_COMPILER_LAUNCHER="$ccache" -DCMAKE_CXX_STANDARD="$standard" \
-        -DCMAKE_CXX_EXTENSIONS=OFF -DCMAKE_CXX_FLAGS="$warnings" -DLOUPE_SOURCE="$PWD" -DCMAKE_PREFIX_PATH="$prefix" &&
+    quiet cmake -S "tests/consumers/$way" -B "$work/$way-$compiler" -G Ninja -DCMAKE_CXX_COMPILER="$compiler" \
+        -DCMAKE_CXX_COMPILER_LAUNCHER="$ccache" -DCMAKE_CXX_STANDARD="$standard" -DCMAKE_CXX_EXTENSIONS=OFF \
+        -DCMAKE_CXX_FLAGS="$warnings" -DLOUPE_SOURCE="$PWD" -DCMAKE_PREFIX_PATH="$prefix" &&
         quiet cmake --build "$work/$way-$compiler" -j 1 &&
         prints_expected "$work/$way-$compiler/consumer"
 }

@@ -98,7 +98,8 @@ check() {
     for cxx in "$@"; do for file in "$to"/*.cpp; do echo "$cxx $file"; done; done | xargs -P "$(nproc)" -L 1 sh "scripts/$(basename "$0")" --one
 }
 
-# Reading the headers is most of the time. Of a message, precompiled ones change nothing but where it says that they were included from.
+# Reading the headers is most of the time. Of a message, precompiled ones change nothing but where it says that they were included from;
+# what a snippet does not include itself is not missed.
 mkdir -p build/must_not_compile
 echo '#include <loupe/model/nano.hpp>' >$precompiled
 # shellcheck disable=SC2086

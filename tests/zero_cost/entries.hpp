@@ -1,6 +1,6 @@
 // The four blocks of E2B as functions with fixed names, for two files that define `kind` and `call`: scripts/check_zero_cost.sh compares
-// their code. Of a model with another part one block, alone, is enough to see that it differs: a full one,
-// since a cache policy means nothing to the others.
+// their code. Of a model with another part one block, alone, is enough to see that it differs: a full one, since a cache policy means
+// nothing to the others.
 #pragma once
 
 #define LOUPE_ENTRY(name, full, owns_kv)                                                                                                   \

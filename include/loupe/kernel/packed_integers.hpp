@@ -29,6 +29,10 @@ struct floats_of {
 template <class Isa>
 struct floats_of<Isa, 0> {};
 
+/// Of levels up to here the sums of sixteens are what Isa::dot_words() makes: integers that are weighed before they become floats.
+/// `groups`: scales of 32 columns, 1 or 2.
+constexpr int largest_of_words(int groups) { return groups == 1 ? 16 : 32; }
+
 } // namespace detail
 
 /// 32 columns of a strip: levels as bytes, none above Largest, to which a power of two may have been Added; scales of one group or two. The
@@ -89,8 +93,7 @@ struct integer_chunk {
         Isa::store(to + 64, Isa::bfloats(value(Isa::template column<2>(levels)), value(Isa::template column<3>(levels))));
     }
 
-    /// Of weights so small the sums of sixteens are what Isa::dot_words() makes: integers that are weighed before they become floats.
-    static constexpr bool sums_are_words = Largest <= (Groups == 1 ? 16 : 32);
+    static constexpr bool sums_are_words = Largest <= detail::largest_of_words(Groups);
 
     /// low[t] and high[t] = the sums of token t's products with the two sixteens.
     template <int Tokens>
@@ -163,8 +166,7 @@ struct packing {
     static_assert(!scales_are_sixes || groups * (form::has_minimum ? 2 : 1) == 16);
     static constexpr bool minimum_apart = form::has_minimum && form::scales != kind::super_nibbles;
 
-    /// Levels up to here have sums that are words, see integer_chunk.
-    static constexpr int largest_of_words = chunk_groups == 1 ? 16 : 32;
+    static constexpr int largest_of_words = detail::largest_of_words(chunk_groups);
     /// Whether a product takes levels with their signs, see Isa::dot().
     static constexpr bool has_signed_levels = !Isa::wide_sums && form::largest > largest_of_words;
     /// What is added to a level elsewhere, to make it an unsigned byte: for formats without a table that makes the code.
