@@ -241,6 +241,20 @@ TEST_CASE("binding: keys and values that a shared block no longer uses may be th
     CHECK_THAT(refusal(unified), Contains("model.layers.5.self_attn.v_proj.weight"));
 }
 
+TEST_CASE("binding: ones in front of a shape may be left out or spelt out", "[binding]") {
+    material m = golden("gemma4-e2b");
+    for (io::tensor& t : m.tensors) {
+        if (!t.name.ends_with("layer_scalar")) continue;
+        for (const auto& shape : {std::vector<index_t>{}, {1}, {1, 1}}) {
+            t.shape = shape;
+            CHECK(refusal(m) == "");
+        }
+        t.shape = {2};
+        CHECK_THAT(refusal(m), Contains("expected shape [1], found [2]"));
+        break;
+    }
+}
+
 TEST_CASE("binding: a head of its own is bound, and must fit", "[binding]") {
     material m = golden("gemma4-e2b");
     for (const io::tensor& t : material(m).tensors) {

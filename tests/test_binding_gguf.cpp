@@ -302,6 +302,14 @@ TEST_CASE("gguf: tensors of vision and audio in the same file are ignored, other
     }
 }
 
+TEST_CASE("gguf: scales beside a matrix are refused and said to be what they are, since ignored they would give another model",
+          "[binding]") {
+    const tests::folder folder;
+    material m = golden("gemma4-12b");
+    m.tensors.push_back({"blk.0.attn_q.scale", {1}, {2}});
+    CHECK(contains(refusal<gemma4::dense_of_file>(m, folder / "m.gguf"), "'blk.0.attn_q.scale' (tensors beside a matrix, such as NVFP4's"));
+}
+
 TEST_CASE("gguf: a head of its own is used, the embedding stays", "[binding]") {
     const tests::folder folder;
     const auto file = folder / "m.gguf";

@@ -58,9 +58,26 @@ TEST_CASE("chat: a user cannot forge a turn, a BOS or a role", "[chat]") {
 TEST_CASE("chat: thoughts of earlier answers are left out, those a user writes stay", "[chat]") {
     const auto text = [](const std::string& role, const std::string& s) { return nano().decode(chat_prompt(nano(), {{role, s}})); };
     CHECK(text("model", "<|channel>thought\nhm<channel|> Yes <|channel>a<channel|>.") == "model\nYes .\nmodel\n");
-    CHECK(text("model", "<|channel>thought") == "model\n<|channel>thought\nmodel\n"); // never closed
-    CHECK(text("model", "<channel|>x<|channel>y<channel|>") == "model\n<channel|>x\nmodel\n");
+    CHECK(text("model", "Yes. <|channel>thought") == "model\nYes.\nmodel\n"); // cut off: never closed
+    CHECK(text("model", "<channel|>x<|channel>y<channel|>") == "model\nx\nmodel\n");
+    CHECK(text("model", "a<|channel>b<|channel>c<channel|>d") == "model\nad\nmodel\n");
     CHECK(text("user", "<|channel>a<channel|>b") == "user\n<|channel>a<channel|>b\nmodel\n");
+}
+
+TEST_CASE("chat: the model answers behind an empty thought where the file's template has one", "[chat]") {
+    vocabulary v;
+    for (int b = 0; b < 256; ++b) v.texts.push_back(fmt::format("<0x{:02X}>", b));
+    v.kinds.assign(256, token_kind::byte);
+    for (const char* text : {"<bos>", "<|turn>", "<turn|>", "<|channel>", "<channel|>"}) {
+        v.texts.emplace_back(text);
+        v.kinds.push_back(v.texts.size() <= 259 ? token_kind::control : token_kind::user_defined);
+    }
+    const tokenizer plain(v);
+    v.empty_thought = true;
+    const tokenizer thinks(v);
+    const std::string turn = "<bos><|turn>user\nHi<turn|>\n<|turn>model\n";
+    CHECK(chat_prompt(plain, {{"user", "Hi"}}) == plain.encode(turn));
+    CHECK(chat_prompt(thinks, {{"user", "Hi"}}) == plain.encode(turn + "<|channel>thought\n<channel|>"));
 }
 
 TEST_CASE("chat: Gemma 3 puts the system text in front of the first user turn", "[chat]") {

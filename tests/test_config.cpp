@@ -229,6 +229,14 @@ TEST_CASE("config: every refusal names its field", "[config]") {
     }
 }
 
+TEST_CASE("config: images see themselves where it says so", "[config]") {
+    const auto see = [](const json& config) { return read(config).images_see_themselves; };
+    CHECK_FALSE(see(least_gemma4));
+    CHECK_FALSE(see(with_field(least_gemma4, "use_bidirectional_attention", false)));
+    CHECK_FALSE(see(with_field(least_gemma4, "use_bidirectional_attention", nullptr)));
+    CHECK(see(with_field(least_gemma4, "use_bidirectional_attention", "vision")));
+}
+
 TEST_CASE("config: experts need their three numbers, and fit each other", "[config]") {
     json config = least_gemma4;
     config["enable_moe_block"] = true;

@@ -96,6 +96,11 @@ TEST_CASE("packed weights: what is packed, and what is not", "[packed]") {
     const auto stored = io::prepare_weights<weights::packed<>>(a.weights, threads);
     CHECK(stored->head.packed != nullptr);
     CHECK(stored->head.products == kernel::products_for(*a.weights->head.format));
+    // What is packed is what the weights were: other weights are packed anew, or not at all.
+    const auto anew = io::prepare_weights<weights::requantized<format::q4_0>>(w, threads);
+    CHECK(anew->head.format == &format::info_of<format::q4_0>());
+    CHECK(anew->head.packed == nullptr);
+    CHECK(anew->head.products == nullptr);
     // Experts that do not begin at a strip stay in float.
     decoder_weights odd = *io::prepare_weights<q8>(a.weights, threads);
     odd.block[0].experts.gate.offset = 8;

@@ -177,3 +177,25 @@ TEST_CASE("kv: the ring still holds every key that a query may see", "[policy]")
         }
     }
 }
+
+// A file may name any window, up to 2^40: the ring is as large as the text needs it.
+TEST_CASE("kv: a window beyond the text takes memory for the text only", "[policy]") {
+    kv_cache cache(8, 0, index_t{1} << 40);
+    std::vector<float> row(8);
+    const auto read = [&](index_t first, index_t count) {
+        cache.make_room(first, count);
+        for (index_t p = first; p < first + count; ++p) {
+            std::ranges::fill(row, static_cast<float>(p));
+            cache.write(p, row, row);
+        }
+    };
+    read(0, 100);
+    for (index_t p = 100; p < 1000; ++p) read(p, 1);
+    CHECK(cache.bytes() <= 2 * 4 * 8 * 1500);
+    for (index_t p = 0; p < 1000; ++p) {
+        cache.keys(0).read(cache.row(p), row);
+        REQUIRE(row[7] == static_cast<float>(p));
+    }
+    kv_cache wide(index_t{1} << 28, 0, 0); // rows · bytes of a row would not fit 64 bits
+    CHECK_THROWS_AS(wide.make_room(0, index_t{1} << 40), std::bad_alloc);
+}

@@ -181,6 +181,14 @@ TEST_CASE("requantise: a token reads the head, of tables a row, and the experts 
     CHECK(io::bytes_per_token(*a.weights, a.sizes) ==
           bytes(a, "experts", false) + bytes(a, "experts", true) / a.sizes.experts * a.sizes.experts_used);
     CHECK(bytes(a, "experts", true) > 0);
+    decoder_weights older = *e.weights; // keys and values of blocks that read another's, which some files keep
+    for (index_t i = 0; i < e.sizes.blocks(); ++i) {
+        attention_weights& of = older.block[static_cast<std::size_t>(i)].attention;
+        if (!e.sizes[i].shares_kv) continue;
+        of.k = of.v = e.weights->block[0].attention.k;
+        for (weight_matrix* m : {&of.k, &of.v}) store_as(*m, *m->format); // bytes of their own
+    }
+    CHECK(io::bytes_per_token(older, e.sizes) == io::bytes_per_token(*e.weights, e.sizes));
 }
 
 TEST_CASE("requantise: storing the same values in another format is the same model", "[requantize]") {

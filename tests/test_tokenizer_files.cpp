@@ -118,6 +118,59 @@ TEST_CASE("tokenizer.json: both spellings of merges, and added tokens that are n
     CHECK(load(file).size() == 11);
 }
 
+// Text-only Gemma 3: <image_soft_token> has the id behind the embedding's last row.
+TEST_CASE("tokenizer.json: added tokens beyond the embedding are left out, ordinary ones are an error", "[tokenizer]") {
+    const tests::folder folder;
+    save(folder / "tokenizer.json", base().dump());
+    save(folder / "generation_config.json", R"({"suppress_tokens": [2, 8]})");
+    CHECK(tokenizer::from_folder(folder.path(), 9).size() == 9);
+    const tokenizer fewer = tokenizer::from_folder(folder.path(), 8);
+    CHECK(fewer.size() == 8);
+    CHECK_FALSE(fewer.find("<html>").has_value());
+    CHECK(fewer.encode("<html>") == std::vector<token_id>{2}); // text like any other, none of which is known here
+    CHECK(fewer.suppressed() == std::vector<token_id>{2});
+    CHECK(contains(tests::refusal([&] { return tokenizer::from_folder(folder.path(), 7); }), "at most 7 tokens"));
+    keys k = base_keys();
+    k.strings["tokenizer.ggml.model"] = "llama";
+    k.floats["tokenizer.ggml.scores"] = {0, 0, -2, -1, -3, 0};
+    k.int_lists["tokenizer.ggml.token_type"].back() = 3;
+    vocabulary v = detail::read_gguf_vocabulary(k, "test.gguf");
+    detail::leave_out_beyond(v, 5);
+    CHECK(tokenizer(v).size() == 5);
+}
+
+TEST_CASE("tokenizer: a special token that is no whole characters is refused, since it would cut one", "[tokenizer]") {
+    keys k = base_keys();
+    for (const char* text : {"\xC3", "\xA9", "a\xC3"}) {
+        k.lists["tokenizer.ggml.tokens"][5] = text;
+        for (const index_t kind : {2, 3, 4}) {
+            k.int_lists["tokenizer.ggml.token_type"][5] = kind;
+            CHECK(contains(failure(k), "token 5: expected a special token that is valid UTF-8"));
+        }
+    }
+}
+
+TEST_CASE("tokenizer: whether answers begin with an empty thought stands in the chat template", "[tokenizer]") {
+    const std::string with = R"({{- '<|channel>thought\n<channel|>' -}})", without = R"({{- '<|channel>thought\n' + text -}})";
+    const tests::folder folder;
+    save(folder / "tokenizer.json", base().dump());
+    const auto has = [&] { return tokenizer::from_folder(folder.path()).empty_thought(); };
+    CHECK_FALSE(has());
+    save(folder / "chat_template.jinja", without);
+    CHECK_FALSE(has());
+    save(folder / "chat_template.jinja", with);
+    CHECK(has());
+    std::filesystem::remove(folder / "chat_template.jinja");
+    save(folder / "tokenizer_config.json", json{{"chat_template", with}}.dump());
+    CHECK(has());
+    save(folder / "tokenizer_config.json", json{{"chat_template", without}}.dump());
+    CHECK_FALSE(has());
+    keys k = base_keys();
+    CHECK_FALSE(detail::read_gguf_vocabulary(k, "test.gguf").empty_thought);
+    k.strings["tokenizer.chat_template"] = with;
+    CHECK(detail::read_gguf_vocabulary(k, "test.gguf").empty_thought);
+}
+
 TEST_CASE("tokenizer.json: ids of bos and eos from the files beside it", "[tokenizer]") {
     const tests::folder folder;
     save(folder / "tokenizer.json", base().dump());

@@ -103,9 +103,7 @@ class binder {
         if (found == left_.end())
             throw error(fmt::format("{}: expected a tensor {} of shape {}, found none", file_, name, shape_text(shape)));
         const tensor& t = *found->second;
-        std::vector<index_t> stored = t.shape;
-        while (stored.size() > shape.size() && stored.front() == 1) stored.erase(stored.begin()); // GGUF may spell trailing ones out
-        if (stored != shape) {
+        if (without_leading_ones(t.shape) != without_leading_ones(shape)) { // GGUF may leave them out or spell out more
             throw error(fmt::format("{}: tensor {}: expected shape {}, found {}", t.file, name, shape_text(shape), shape_text(t.shape)));
         }
         taken.push_back(&t);
@@ -139,17 +137,26 @@ class binder {
     void nothing_left() const {
         std::string extra;
         index_t count = 0;
+        bool side_scales = false;
         for (const auto& [name, t] : left_) {
             bool foreign = false;
             for (const std::string& prefix : names_.foreign) foreign = foreign || name.starts_with(prefix);
-            if (!foreign && ++count <= 5) extra += (extra.empty() ? "" : ", ") + name_text(name);
+            if (foreign) continue;
+            const std::string matrix = name.substr(0, name.rfind('.')) + ".weight"; // NVFP4 has .scale and .input_scale beside it
+            side_scales = side_scales || std::ranges::any_of(taken, [&](const tensor* of) { return of->name == matrix; });
+            if (++count <= 5) extra += (extra.empty() ? "" : ", ") + name_text(name);
         }
         if (count > 0)
-            throw error(fmt::format("{}: {} tensor{} that this model has no use for: {}{}", file_, count, count == 1 ? "" : "s", extra,
-                                    count > 5 ? ", …" : ""));
+            throw error(fmt::format("{}: {} tensor{} that this model has no use for: {}{}{}", file_, count, count == 1 ? "" : "s", extra,
+                                    count > 5 ? ", …" : "",
+                                    side_scales ? " (tensors beside a matrix, such as NVFP4's scales, are not supported)" : ""));
     }
 
   private:
+    static std::vector<index_t> without_leading_ones(std::vector<index_t> shape) {
+        while (!shape.empty() && shape.front() == 1) shape.erase(shape.begin());
+        return shape;
+    }
     static weight_matrix as_matrix(const tensor& t, index_t rows, index_t width) {
         weight_matrix m;
         m.format = t.format;

@@ -22,14 +22,16 @@ struct chat_turn {
 
 namespace detail {
 
-/// `text` without the thoughts `<|channel>…<channel|>` of earlier answers, which the templates leave out.
+/// `text` without the thoughts `<|channel>…<channel|>` of earlier answers, which the templates leave out. Of what lies before a close, or
+/// before the end, only the part before the first open stays: a thought that was cut off is none of the answer.
 inline std::string without_thoughts(std::string_view text) {
     constexpr std::string_view open = "<|channel>", close = "<channel|>";
     std::string out;
     for (;;) {
-        const std::size_t begin = text.find(open), end = begin == std::string_view::npos ? begin : text.find(close, begin);
-        if (end == std::string_view::npos) return out.append(text);
-        out += text.substr(0, begin);
+        const std::size_t end = text.find(close);
+        const std::string_view part = text.substr(0, end);
+        out += part.substr(0, part.find(open));
+        if (end == std::string_view::npos) return out;
         text.remove_prefix(end + close.size());
     }
 }
@@ -44,11 +46,11 @@ inline std::optional<token_id> control_token(const tokenizer& tokens, std::strin
 } // namespace detail
 
 /// The ids of a conversation up to the place where the model answers, BOS first. Gemma 4: `<|turn>role\n…<turn|>\n` for each turn, then
-/// `<|turn>model\n`; Gemma 3: the same with `<start_of_turn>` and `<end_of_turn>`, a system turn in front of the first user turn's text.
-/// Which one: by the control tokens of the vocabulary. Texts are trimmed, and control tokens spelled out in them are plain text, so that
-/// nobody can forge a turn; user-defined tokens are matched in any text.
-/// Errors: no turns, a vocabulary without turn tokens, a role that is no single word, texts that are not UTF-8; for Gemma 3 also a system
-/// turn that is not the first or has no user turn behind it, and other roles than the four named.
+/// `<|turn>model\n`, and an empty thought `<|channel>thought\n<channel|>` if the file's chat template has one; Gemma 3: the same with
+/// `<start_of_turn>` and `<end_of_turn>`, a system turn in front of the first user turn's text. Which one: by the control tokens of the
+/// vocabulary. Texts are trimmed, and control tokens spelled out in them are plain text, so that nobody can forge a turn; user-defined
+/// tokens are matched in any text. Errors: no turns, a vocabulary without turn tokens, a role that is no single word, texts that are not
+/// UTF-8; for Gemma 3 also a system turn that is not the first or has no user turn behind it, and other roles than the four named.
 inline std::vector<token_id> chat_prompt(const tokenizer& tokens, const std::vector<chat_turn>& turns) {
     if (turns.empty()) throw error("chat: expected at least one turn, found none");
     std::optional<token_id> open = detail::control_token(tokens, "<|turn>"), close = detail::control_token(tokens, "<turn|>");
@@ -99,7 +101,7 @@ inline std::vector<token_id> chat_prompt(const tokenizer& tokens, const std::vec
     }
     if (system_waits) throw error("chat: expected a user turn behind the system turn, found none");
     ids.push_back(*open);
-    append("model\n");
+    append(gemma4 && tokens.empty_thought() ? "model\n<|channel>thought\n<channel|>" : "model\n");
     return ids;
 }
 

@@ -55,21 +55,17 @@ inline checkpoint open(const std::filesystem::path& path, executor& threads) {
             throw error(fmt::format(
                 "{}: expected a tensor model.embed_tokens.weight or model.language_model.embed_tokens.weight, found neither", c.path));
         c.weights = bind_weights(file.tensors(), c.path, safetensors_names(prefix, c.sizes.family == "gemma3"), c.sizes, threads);
-        if (detail::is_there(path / "tokenizer.json")) c.tokenizer = tokenizer::from_folder(path);
+        if (detail::is_there(path / "tokenizer.json")) c.tokenizer = tokenizer::from_folder(path, c.sizes.vocabulary);
     } else {
         const auto file = gguf::open(path);
         c.sizes = dimensions_from_gguf(file);
         c.weights = bind_weights(file.tensors(), c.path, gguf_names(), c.sizes, threads);
-        if (file.contains("tokenizer.ggml.model")) c.tokenizer = tokenizer::from_gguf(file);
+        if (file.contains("tokenizer.ggml.model")) c.tokenizer = tokenizer::from_gguf(file, c.sizes.vocabulary);
         if (c.tokenizer) {
             for (const char* name : {"<|image|>", "<|audio|>", "<|video|>"}) {
                 if (const auto id = c.tokenizer->find(name)) c.sizes.placeholders.push_back(*id);
             }
         }
-    }
-    if (c.tokenizer && c.tokenizer->size() > c.sizes.vocabulary) {
-        throw error(fmt::format("{}: expected a tokenizer of at most {} tokens, as many as the embedding has rows, found {}", c.path,
-                                c.sizes.vocabulary, c.tokenizer->size()));
     }
     return c;
 }

@@ -41,6 +41,7 @@ class config_fields {
 
     const std::string& file() const { return file_; }
     bool has(const std::string& name) const { return at(name) != nullptr; }
+    bool is(const std::string& name, const char* text) const { return has(name) && *at(name) == text; }
 
     index_t integer(const std::string& name, std::optional<index_t> otherwise, index_t lowest, index_t highest) const {
         const auto* value = at(name);
@@ -141,7 +142,7 @@ inline dimensions gemma4_from_config(const config_fields& c) {
     d.per_layer_width = c.integer("hidden_size_per_layer_input", 256, 0, most_width);
     d.value_from_key = c.boolean("attention_k_eq_v", false);
     c.only("use_bidirectional_attention", {nullptr, "vision", false});
-    d.images_see_themselves = c.has("use_bidirectional_attention") && c.text("use_bidirectional_attention", "") == "vision";
+    d.images_see_themselves = c.is("use_bidirectional_attention", "vision");
     if (c.boolean("enable_moe_block", false)) {
         d.experts = c.integer("num_experts", std::nullopt, 1, 65536);
         d.experts_used = c.integer("top_k_experts", std::nullopt, 1, 65536);

@@ -103,6 +103,9 @@ void requantize_matrices(decoder_weights& w, executor& threads) {
         m.format = &target;
         m.data = bytes->data();
         m.owner = bytes;
+        m.products = nullptr; // what was packed is what the weights were
+        m.packed = nullptr;
+        m.owner_of_packed.reset();
     });
 }
 
@@ -143,9 +146,13 @@ inline index_t bytes_of(const decoder_weights& w) {
 }
 
 /// Bytes of matrices, in the formats they are stored in, that one token reads: all but tables, of which it reads a row, and of a block's
-/// experts those that it uses.
+/// experts those that it uses; not keys and values of blocks that share another's, which some files keep.
 inline index_t bytes_per_token(const decoder_weights& w, const dimensions& sizes) {
     std::set<const std::byte*> seen;
+    for (index_t i = 0; i < sizes.blocks(); ++i) {
+        const attention_weights& a = w.block[static_cast<std::size_t>(i)].attention;
+        if (sizes[i].shares_kv) seen.insert({a.k.data, a.v.data});
+    }
     index_t bytes = 0;
     detail::for_each_matrix(w, [&](const weight_matrix& m, std::string_view name) {
         if (!m.exists() || name == "embedding" || name == "per-layer table" || !seen.insert(m.data).second) return;

@@ -176,11 +176,12 @@ class merge_table {
 /// Text to tokens and back. Immutable, so threads may share it; copies share the texts.
 class tokenizer {
   public:
+    static constexpr index_t every_token = std::numeric_limits<token_id>::max();
     /// From a GGUF file of tokenizer model `llama` (Gemma 1 to 3) or `gemma4`. Errors: missing keys, sizes that differ, ids out of range.
-    static tokenizer from_gguf(const gguf& file);
+    static tokenizer from_gguf(const gguf& file, index_t rows = every_token);
     /// From tokenizer.json in `folder`; ids of bos and eos from tokenizer_config.json, generation_config.json and config.json if they are
     /// there. Errors: unreadable files, JSON that is no BPE vocabulary of this kind, ids out of range or given twice.
-    static tokenizer from_folder(const std::filesystem::path& folder);
+    static tokenizer from_folder(const std::filesystem::path& folder, index_t rows = every_token);
     /// From a vocabulary in memory. Errors as above.
     explicit tokenizer(vocabulary v);
 
@@ -223,6 +224,8 @@ class tokenizer {
     const std::vector<token_id>& ends() const { return ends_; }
     /// Ids that must never be generated.
     const std::vector<token_id>& suppressed() const { return suppressed_; }
+    /// Whether an answer begins with an empty thought, see chat_prompt().
+    bool empty_thought() const { return empty_thought_; }
     /// The id of a token's exact text; control tokens go before ordinary pieces of the same text.
     std::optional<token_id> find(std::string_view text) const;
 
@@ -271,6 +274,7 @@ class tokenizer {
     bool newlines_apart_ = false;                           // no piece mixes newlines and others, so a text may be cut between them
     bool by_score_ = false;
     bool space_prefix_ = false;
+    bool empty_thought_ = false;
     std::vector<std::uint32_t> orders_;            // by_score: id → order of its score
     detail::merge_table merges_;                   // otherwise
     std::vector<special> specials_;                // sorted by text, then id
@@ -311,6 +315,7 @@ inline tokenizer::tokenizer(vocabulary v) {
     kinds_ = std::move(v.kinds);
     by_score_ = v.by_score;
     space_prefix_ = v.space_prefix;
+    empty_thought_ = v.empty_thought;
     // Some files give these the type of ordinary text.
     for (std::size_t i = 0; i < count; ++i)
         if ((kinds_[i] == token_kind::normal || kinds_[i] == token_kind::undefined) && ((*texts_)[i] == "<eos>" || (*texts_)[i] == "<bos>"))
@@ -435,6 +440,9 @@ inline void tokenizer::index_specials() {
         if (looked_for && text.size() > longest_special) // they are tried at every byte of a text
             throw error(fmt::format("{}: token {}: expected a special token of at most {} bytes, found {}", source_, i, longest_special,
                                     text.size()));
+        if (const auto bad = first_invalid(text); looked_for && bad) // found inside a character it would cut that
+            throw error(fmt::format("{}: token {}: expected a special token that is valid UTF-8, found byte offset {} of {}", source_, i,
+                                    *bad, detail::shown(text)));
         if (kind == token_kind::control || kind == token_kind::unknown) specials_.push_back({text, id, false});
         // Where an ordinary piece has the same text, the merges decide.
         if (kind == token_kind::user_defined && pieces_.at(text) == id) specials_.push_back({text, id, true});
@@ -670,12 +678,17 @@ inline void tokenizer::emit(std::int32_t part, index_t base, bool joins, std::si
 
 // ---- files
 
-inline tokenizer tokenizer::from_gguf(const gguf& file) { return tokenizer(detail::read_gguf_vocabulary(file, file.path)); }
+inline tokenizer tokenizer::from_gguf(const gguf& file, index_t rows) {
+    vocabulary v = detail::read_gguf_vocabulary(file, file.path);
+    detail::leave_out_beyond(v, rows);
+    return tokenizer(std::move(v));
+}
 
-inline tokenizer tokenizer::from_folder(const std::filesystem::path& folder) {
+inline tokenizer tokenizer::from_folder(const std::filesystem::path& folder, index_t rows) {
     const std::filesystem::path path = folder / "tokenizer.json";
     vocabulary v = detail::read_json_vocabulary(detail::read_json(path), path.string());
     detail::read_json_ids(folder, v);
+    detail::leave_out_beyond(v, rows);
     return tokenizer(std::move(v));
 }
 

@@ -5,6 +5,7 @@
 #include <loupe/core/types.hpp>
 #include <loupe/io/gguf.hpp>
 #include <loupe/io/json.hpp>
+#include <loupe/io/mapped_file.hpp>
 #include <loupe/io/utf8.hpp>
 
 #include <fmt/core.h>
@@ -46,6 +47,7 @@ struct vocabulary {
     std::vector<token_id> ends;                              ///< ids that the file calls end of sequence or turn
     std::vector<token_id> suppressed;                        ///< ids that must never be generated
     bool space_prefix = false;                               ///< a space is put before the text (no Gemma wants that)
+    bool empty_thought = false;                              ///< its chat template has answers begin with one, see chat_prompt()
 };
 
 namespace detail {
@@ -88,6 +90,14 @@ inline bool stays_visible(std::string_view text) {
     for (const std::string_view t :
          {"<|channel>", "<channel|>", "<|tool_call>", "<tool_call|>", "<|tool_response>", "<tool_response|>", "<|\"|>"})
         if (t == text) return true;
+    return false;
+}
+
+/// Whether a chat template has the model answer behind an empty thought where it is not to think, as those of 26B-A4B and 31B do.
+inline bool has_empty_thought(std::string_view chat_template) {
+    for (const std::string_view newline : {"\n", "\\n"}) // as it is, or as Jinja spells it
+        if (chat_template.find(std::string("<|channel>thought").append(newline).append("<channel|>")) != std::string_view::npos)
+            return true;
     return false;
 }
 
@@ -155,6 +165,7 @@ vocabulary read_gguf_vocabulary(const File& file, std::string source) {
     const auto suppressed = file.integers(key("suppress_tokens"));
     if (present(suppressed, key("suppress_tokens"), "an array of integers"))
         for (const index_t s : *suppressed) v.suppressed.push_back(narrow(key("suppress_tokens"), s));
+    if (const std::string* chat = file.text("tokenizer.chat_template")) v.empty_thought = has_empty_thought(*chat);
     v.space_prefix = v.by_score && file.boolean(key("add_space_prefix")).value_or(false);
     return v;
 }
@@ -280,6 +291,24 @@ inline vocabulary read_json_vocabulary(const nlohmann::json& file, std::string s
     return v;
 }
 
+/// Leaves out what was added to a vocabulary beyond the first `rows` ids, as many as an embedding has rows: the tokenizer of the text-only
+/// Gemma 3 models has an image token there. Such a token is text like any other then. Error: a piece of ordinary text beyond.
+inline void leave_out_beyond(vocabulary& v, index_t rows) {
+    const auto most = static_cast<std::size_t>(rows);
+    for (std::size_t i = most; i < v.texts.size(); ++i) {
+        const token_kind kind = i < v.kinds.size() ? v.kinds[i] : token_kind::undefined;
+        if (kind != token_kind::control && kind != token_kind::user_defined && kind != token_kind::unused)
+            throw error(fmt::format("{}: expected at most {} tokens, as many as the embedding has rows, and control or user-defined tokens "
+                                    "beyond; found {} with id {}",
+                                    v.source, rows, shown(v.texts[i]), i));
+    }
+    if (v.texts.size() <= most) return;
+    v.texts.resize(most);
+    v.kinds.resize(most);
+    if (v.by_score) v.scores.resize(most);
+    std::erase_if(v.suppressed, [&](token_id id) { return id >= rows; });
+}
+
 /// A token named in tokenizer_config.json: its text, or an object with the text as `content`.
 inline std::optional<std::string> named_token(const nlohmann::json& config, const char* name) {
     if (!config.is_object() || !config.contains(name)) return std::nullopt;
@@ -289,7 +318,7 @@ inline std::optional<std::string> named_token(const nlohmann::json& config, cons
     return std::nullopt;
 }
 
-/// Ids of bos and eos in the files beside tokenizer.json. What generation_config.json says goes before config.json.
+/// Ids of bos and eos, and how chats look, in the files beside tokenizer.json. What generation_config.json says goes before config.json.
 inline void read_json_ids(const std::filesystem::path& folder, vocabulary& v) {
     using nlohmann::json;
     const auto size = static_cast<index_t>(v.texts.size());
@@ -298,8 +327,14 @@ inline void read_json_ids(const std::filesystem::path& folder, vocabulary& v) {
         if (found == v.texts.end()) return std::nullopt;
         return static_cast<token_id>(found - v.texts.begin());
     };
+    if (const auto path = folder / "chat_template.jinja"; is_there(path)) {
+        const mapped_file chat = mapped_file::open(path);
+        v.empty_thought = has_empty_thought({reinterpret_cast<const char*>(chat.data()), static_cast<std::size_t>(chat.size())});
+    }
     if (const auto path = folder / "tokenizer_config.json"; is_there(path)) {
         const json config = read_json(path);
+        if (const auto chat = config.is_object() ? config.find("chat_template") : config.end(); chat != config.end() && chat->is_string())
+            v.empty_thought = has_empty_thought(chat->get_ref<const std::string&>());
         if (const auto text = named_token(config, "bos_token")) v.bos = by_text(*text);
         if (const auto text = named_token(config, "eos_token"))
             if (const auto id = by_text(*text)) v.ends.push_back(*id);

@@ -8,6 +8,8 @@
 #include <loupe/kernel/cached_rows.hpp>
 
 #include <algorithm>
+#include <limits>
+#include <new>
 #include <span>
 #include <vector>
 
@@ -17,13 +19,14 @@ namespace loupe {
 /// sequence, or keeps the first `sinks` positions and a ring of the last ones: then position p ≥ sinks lies in row sinks + (p − sinks) mod
 /// ring.
 class kv_cache {
-    index_t width_ = 0, sinks_ = 0, reach_ = 0, ring_ = 0, rows_ = 0;
+    index_t width_ = 0, sinks_ = 0, reach_ = 0, ring_ = 0, largest_ring_ = 0, rows_ = 0;
     index_t oldest_ = 0; ///< first position beyond the sinks that has not been overwritten; a rewind brings nothing back
     const format::info* format_ = &format::info_of<format::f32>();
     aligned_vector<std::byte> keys_, values_;
 
     index_t row_bytes() const { return format_->row_bytes(width_); }
     void resize(index_t rows) {
+        if (rows > std::numeric_limits<index_t>::max() / std::max<index_t>(1, row_bytes())) throw std::bad_alloc();
         rows_ = rows;
         keys_.resize(static_cast<std::size_t>(rows * row_bytes()));
         values_.resize(static_cast<std::size_t>(rows * row_bytes()));
@@ -61,8 +64,9 @@ class kv_cache {
             return;
         }
         if (length == 0) oldest_ = 0;
-        const index_t needed = reach_ - 1 + count;
-        if (needed > ring_) enlarge(needed, length);
+        largest_ring_ = std::max(largest_ring_, reach_ - 1 + count);
+        const index_t needed = std::min(largest_ring_, std::max<index_t>(1, length + count - sinks_)); // a window may exceed any text
+        if (needed > ring_) enlarge(std::clamp(ring_ + ring_ / 2, needed, largest_ring_), length);
         oldest_ = std::max(oldest_, length + count - ring_);
     }
 
@@ -81,10 +85,11 @@ class kv_cache {
     bool can_rewind(index_t position) const { return reach_ == 0 || std::max(sinks_, position - reach_ + 1) >= oldest_; }
 
   private:
-    /// A larger chunk than ever before: lays the held positions out anew in a larger ring.
+    /// More positions than ever before: lays those that are held out anew in a larger ring.
     void enlarge(index_t ring, index_t length) {
         kv_cache larger(width_, sinks_, reach_, *format_);
         larger.ring_ = ring;
+        larger.largest_ring_ = largest_ring_;
         larger.oldest_ = oldest_;
         larger.resize(sinks_ + ring);
         // Rows that are not held have no weight, but a block of keys is read as a whole: zeros, whatever a format makes of empty bytes.
