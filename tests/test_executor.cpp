@@ -5,9 +5,38 @@
 
 #include <loupe/lab/lab.hpp>
 
+#include <csignal>
+#include <thread>
+
+#include <pthread.h>
+#include <unistd.h>
+
 using namespace loupe;
 
 namespace {
+
+/// A thread that is kept from running, as the system keeps one whose processor others use: held in a signal's handler, five seconds at
+/// most.
+struct held_thread {
+    static inline std::atomic<bool> held = false, released = false;
+
+    static void hold(int) {
+        held = true;
+        for (int i = 0; i < 5000 && !released; ++i) ::usleep(1000);
+        held = false;
+    }
+    explicit held_thread(pthread_t thread) {
+        released = false;
+        std::signal(SIGUSR1, hold);
+        REQUIRE(::pthread_kill(thread, SIGUSR1) == 0);
+        while (!held) std::this_thread::yield();
+    }
+    ~held_thread() {
+        released = true;
+        while (held) std::this_thread::yield();
+        std::signal(SIGUSR1, SIG_DFL);
+    }
+};
 
 /// Threads that are started for every loop, each for a part of its own. Says how often.
 class fresh_threads {
@@ -38,6 +67,28 @@ TEST_CASE("executor: pool", "[executor]") {
     CHECK(executor().size() == 1);
     CHECK(executor(0).size() == std::max<index_t>(1, static_cast<index_t>(std::thread::hardware_concurrency())));
     CHECK(executor(-1).size() == executor(0).size());
+}
+
+TEST_CASE("executor: a worker that does not come holds no loop up", "[executor]") {
+    executor threads(2);
+    const pthread_t caller = ::pthread_self();
+    std::atomic<bool> found = false;
+    pthread_t worker{};
+    threads.for_ranges(2, 1, [&](index_t, index_t) { // both wait for each other
+        if (::pthread_equal(::pthread_self(), caller) == 0) {
+            worker = ::pthread_self();
+            found = true;
+        }
+        while (!found) std::this_thread::yield();
+    });
+    index_t sum = 0; // of one thread only
+    {
+        const held_thread held(worker);
+        for (int loop = 0; loop < 100; ++loop) threads.for_ranges(8, 1, [&](index_t first, index_t) { sum += first; });
+        CHECK(held_thread::held);
+    }
+    CHECK(sum == 100 * 28);
+    tests::expect_an_executor<threading::pool>(); // and comes back
 }
 
 TEST_CASE("executor: serial has one thread, whatever is asked for", "[executor]") {

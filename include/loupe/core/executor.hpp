@@ -100,12 +100,12 @@ class executor {
 
 namespace threading {
 
-/// A loop is four plain members and the place of the next range. They are written by the caller, and by nobody while a worker may read
-/// them: the caller leaves run() only when `running_` is 0, and every worker, not only those that found a range, counts itself out of every
-/// loop after it has looked for ranges for the last time. So none of loop N is at large when loop N + 1 is written, and none misses a loop:
-/// the next one needs its count. The writes are seen through `generation_` (released by the caller, acquired by the worker), what the
-/// bodies wrote through `running_` (the other way). No wake-up is lost, since a sleeper tests its condition with the mutex held, and
-/// `generation_` changes under it, while the last worker takes it between its count and its call.
+/// A loop is four plain members and the place of the next range. The caller writes them while its door is shut and nobody is inside: then
+/// no worker reads them. It opens the door, works itself, shuts the door when no range is left, and waits for those who are inside, not for
+/// workers that never came: one that the system keeps from running holds nobody up, and misses a loop that did not need it. Number of the
+/// loop, door and those inside are one atomic, so that a worker that has seen the door of an earlier loop does not get in. The caller's
+/// writes are seen through its opening, what the bodies wrote through their leaving. No wake-up is lost: a sleeper tests its condition with
+/// the mutex held, and the door opens under it, while the last to leave takes it between leaving and its call.
 class pool::team {
     std::vector<std::thread> threads_;
     std::mutex mutex_;
@@ -113,8 +113,9 @@ class pool::team {
     loop_body body_;
     index_t count_ = 0, grain_ = 1;
     std::atomic<index_t> next_ = 0;
-    std::atomic<std::uint64_t> generation_ = 0;
-    std::atomic<std::size_t> running_ = 0;
+    static constexpr std::uint64_t one_inside = 1, inside = (std::uint64_t{1} << 24) - 1, open = std::uint64_t{1} << 24,
+                                   one_loop = std::uint64_t{1} << 25;
+    std::atomic<std::uint64_t> state_ = 0; ///< workers inside, whether they may enter, number of the loop
     std::atomic<bool> stopping_ = false;
 
     // A token of a small model is a hundred loops of some 50 µs each: to fall asleep between them, and to be woken, would cost as much.
@@ -144,15 +145,20 @@ class pool::team {
     void worker() {
         std::uint64_t seen = 0;
         for (;;) {
-            const auto called = [&] { return stopping_ || generation_ != seen; };
+            std::uint64_t state = 0;
+            const auto called = [&] {
+                state = state_;
+                return stopping_ || ((state & open) != 0 && state / one_loop != seen);
+            };
             if (!spin_until(called)) {
                 std::unique_lock lock(mutex_);
                 start_.wait(lock, called);
             }
             if (stopping_) return;
-            seen = generation_;
+            if (!state_.compare_exchange_weak(state, state + one_inside)) continue; // others enter or leave, or the door was shut
+            seen = state / one_loop;
             work();
-            if (--running_ == 0) {
+            if (((state_ -= one_inside) & (open | inside)) == 0) {
                 const std::lock_guard lock(mutex_);
                 done_.notify_one();
             }
@@ -191,15 +197,15 @@ class pool::team {
             count_ = count;
             grain_ = grain;
             next_ = 0;
-            running_ = threads_.size();
-            ++generation_;
+            state_ = (state_ + one_loop) | open;
         }
         start_.notify_all();
         work();
-        const auto all_done = [&] { return running_ == 0; };
-        if (!spin_until(all_done)) {
+        state_ &= ~open;
+        const auto all_out = [&] { return (state_ & inside) == 0; };
+        if (!spin_until(all_out)) {
             std::unique_lock lock(mutex_);
-            done_.wait(lock, all_done);
+            done_.wait(lock, all_out);
         }
     }
 };
