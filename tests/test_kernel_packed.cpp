@@ -157,11 +157,11 @@ TEST_CASE("packed: what a sum begins with lies in the word that it is taken off 
     std::array<std::int8_t, 16> q{};
     std::mt19937 random(1);
     for (int n = 0; n < 1000; ++n) {
-        for (auto& v : q) v = static_cast<std::int8_t>(n == 0 ? -128 : n == 1 ? 127 : static_cast<int>(random() % 256) - 128);
+        for (auto& v : q) v = static_cast<std::int8_t>(n == 0 ? -127 : n == 1 ? 127 : static_cast<int>(random() % 255) - 127);
         int first = 0, second = 0;
-        for (std::size_t i = 0; i < 16; i += 4) first -= q[i] + q[i + 1], second -= q[i + 2] + q[i + 3];
+        for (std::size_t i = 0; i < 16; i += 4) first -= 32 * (q[i] + q[i + 1]), second -= 32 * (q[i + 2] + q[i + 3]);
         const auto words =
-            std::bit_cast<std::array<std::int16_t, 2>>(simd::minus_sums_of_pairs(reinterpret_cast<const std::uint8_t*>(q.data())));
+            std::bit_cast<std::array<std::int16_t, 2>>(simd::start_of_words(reinterpret_cast<const std::uint8_t*>(q.data())));
         REQUIRE(words == std::array{static_cast<std::int16_t>(first), static_cast<std::int16_t>(second)});
     }
 }

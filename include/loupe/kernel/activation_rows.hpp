@@ -36,7 +36,7 @@ struct alignas(64) quantized_chunk {
     float scale[2];         ///< the same as floats
     float mass[2];          ///< n · Σ q of each sixteen: what a weight format's minimum is multiplied by
     float both;             ///< the sum of the two
-    std::int32_t start[2];  ///< what takes off again what was added to the weights: −128 · Σ q, or for words minus_sums_of_pairs()
+    std::int32_t start[2];  ///< what takes off again what was added to the weights: −128 · Σ q, or for words start_of_words()
 };
 static_assert(sizeof(quantized_chunk) == 64);
 
@@ -153,7 +153,7 @@ class activation_rows {
             chunk.scale[half] = n[half];
             mass[half] = chunk.factor[half] * of_q;
             chunk.mass[half] = static_cast<float>(mass[half]);
-            chunk.start[half] = for_words ? simd::minus_sums_of_pairs(chunk.q + 16 * half) : -128 * of_q;
+            chunk.start[half] = for_words ? simd::start_of_words(chunk.q + 16 * half) : -128 * of_q;
         }
         chunk.both = static_cast<float>(mass[0] + mass[1]);
     }

@@ -62,7 +62,8 @@ struct integer_chunk {
 
     /// packing::multiply for an expanded strip of `chunks` chunks.
     template <int Tokens>
-    static void multiply(const integer_chunk* strip, index_t chunks, const quantized_chunk* x, float* y, index_t stride) {
+    LOUPE_ORDERED_FOR_REGISTERS static void multiply(const integer_chunk* strip, index_t chunks, const quantized_chunk* x, float* y,
+                                                     index_t stride) {
         typename Isa::floats sum[Tokens];
         for (auto& s : sum) s = Isa::zero();
         const quantized_chunk* const rows = x;
@@ -113,6 +114,12 @@ struct integer_chunk {
     /// sum + the two sixteens' sums, each times the activations' factor, the weights' scale, and what the minimum adds.
     __attribute__((always_inline)) typename Isa::floats weigh(typename Isa::floats sum, const typename Isa::ints& low,
                                                               const typename Isa::ints& high, const quantized_chunk& x) const {
+        // What does not wait for the products goes first.
+        if constexpr (HasMinimum && Groups == 1) sum = Isa::fma(minimum.at[0], Isa::all(x.both), sum);
+        if constexpr (HasMinimum && Groups == 2) {
+            sum = Isa::fma(minimum.at[0], Isa::all(x.mass[0]), sum);
+            sum = Isa::fma(minimum.at[1], Isa::all(x.mass[1]), sum);
+        }
         if constexpr (Groups == 1) {
             if constexpr (sums_are_words) {
                 sum = Isa::fma(Isa::weigh(low, high, x.factor), scale[0], sum);
@@ -120,14 +127,9 @@ struct integer_chunk {
                 const auto of_low = Isa::times(Isa::to_floats(low), Isa::all(x.scale[0]));
                 sum = Isa::fma(Isa::fma(Isa::to_floats(high), Isa::all(x.scale[1]), of_low), scale[0], sum);
             }
-            if constexpr (HasMinimum) sum = Isa::fma(minimum.at[0], Isa::all(x.both), sum);
         } else {
             sum = Isa::fma(weigh_one<0>(low, x), scale[0], sum);
             sum = Isa::fma(weigh_one<1>(high, x), scale[1], sum);
-            if constexpr (HasMinimum) {
-                sum = Isa::fma(minimum.at[0], Isa::all(x.mass[0]), sum);
-                sum = Isa::fma(minimum.at[1], Isa::all(x.mass[1]), sum);
-            }
         }
         return sum;
     }
@@ -248,8 +250,9 @@ struct packing {
 
     /// packed_products::multiply for tokens [0, Tokens) of a tile of `size` and up to Isa::streams strips.
     template <int Tokens>
-    [[gnu::noinline]] static void multiply_tokens(const strip_set& strips, const quantized_chunk* x, index_t size, index_t width, float* y,
-                                                  index_t stride, index_t y_apart) {
+    [[gnu::noinline]] LOUPE_ORDERED_FOR_REGISTERS static void multiply_tokens(const strip_set& strips, const quantized_chunk* x,
+                                                                              index_t size, index_t width, float* y, index_t stride,
+                                                                              index_t y_apart) {
         const int count = strips.count_up_to<Isa::streams>();
         floats sum[Isa::streams][Tokens];
         for (auto& of_strip : sum) {

@@ -38,16 +38,18 @@ inline void to_bytes(const float* from, std::uint8_t* to) {
 #endif
 }
 
-/// Of sixteen signed bytes, minus the sum of the first two of every four (in the low word), and minus that of the last two (in the high
-/// one): the halves of which a sum of products in 16 bits consists. Neither leaves its word: 8 · 128.
-inline std::int32_t minus_sums_of_pairs(const std::uint8_t* q) {
+/// Of sixteen signed bytes, −32 times the sum of the first two of every four (in the low word) and of the last two (in the high one): what
+/// takes 32, the most that is ever added to a weight, off the halves of which a sum of products in 16 bits consists. Neither leaves its
+/// word if no byte is −128, which activations are not: 32 · 8 · 127.
+inline std::int32_t start_of_words(const std::uint8_t* q) {
 #if defined(__AVX2__)
     const __m128i pairs = _mm_maddubs_epi16(_mm_set1_epi8(1), _mm_loadu_si128(reinterpret_cast<const __m128i*>(q)));
     const __m128i twos = _mm_add_epi16(pairs, _mm_srli_si128(pairs, 8));
-    return _mm_cvtsi128_si32(_mm_sub_epi16(_mm_setzero_si128(), _mm_add_epi16(twos, _mm_srli_si128(twos, 4))));
+    const __m128i sums = _mm_add_epi16(twos, _mm_srli_si128(twos, 4));
+    return _mm_cvtsi128_si32(_mm_slli_epi16(_mm_sub_epi16(_mm_setzero_si128(), sums), 5));
 #else
     std::int16_t words[2] = {};
-    for (int i = 0; i < 16; ++i) words[i / 2 % 2] = static_cast<std::int16_t>(words[i / 2 % 2] - static_cast<std::int8_t>(q[i]));
+    for (int i = 0; i < 16; ++i) words[i / 2 % 2] = static_cast<std::int16_t>(words[i / 2 % 2] - 32 * static_cast<std::int8_t>(q[i]));
     return std::bit_cast<std::int32_t>(words);
 #endif
 }
@@ -113,12 +115,15 @@ struct int8_portable {
         return each_byte([&](std::size_t i) { return table16[v.at[i]]; });
     }
     /// What takes Added to each of 16 weights off their products with a token: of wide sums given −128 · Σ q, of others
-    /// minus_sums_of_pairs().
+    /// start_of_words().
     template <unsigned Added>
     static ints start(std::int32_t of_x) {
-        if (WideSums) return all(of_x >> std::countr_zero(128U / Added));
-        const auto words = std::bit_cast<std::array<std::int16_t, 2>>(of_x);
-        return all(static_cast<std::int32_t>(Added) * (words[0] + words[1]));
+        if constexpr (WideSums) {
+            return all(of_x >> std::countr_zero(128U / Added));
+        } else {
+            const auto words = std::bit_cast<std::array<std::int16_t, 2>>(of_x);
+            return all((words[0] + words[1]) >> std::countr_zero(32U / Added));
+        }
     }
     /// low[t] += the products of 16 weights of each row with 16 activations of token t, high[t] those of the next 16. The tokens'
     /// activations lie `apart` bytes apart.
@@ -306,7 +311,7 @@ struct int8_avx2 {
   public:
     template <unsigned Added>
     static ints start(std::int32_t of_x) {
-        return _mm256_slli_epi16(_mm256_set1_epi32(of_x), std::countr_zero(Added));
+        return _mm256_srai_epi16(_mm256_set1_epi32(of_x), std::countr_zero(32U / Added));
     }
     template <int Tokens>
     __attribute__((always_inline)) static void dot_words(ints* low, ints* high, const bytes* w, const std::uint8_t* x, index_t apart) {

@@ -19,4 +19,12 @@ inline constexpr bool has_vnni = true;
 inline constexpr bool has_vnni = false;
 #endif
 
+/// For functions that need more registers than AVX2 has: g++, which orders instructions after it has given out the registers, is to do so
+/// before, with an eye on how many are left. On Zen 3 up to a seventh faster for prompts, as clang's code is.
+#if defined(__GNUC__) && !defined(__clang__) && !(defined(__AVX512VNNI__) && defined(__AVX512BW__))
+#define LOUPE_ORDERED_FOR_REGISTERS [[gnu::optimize("schedule-insns", "sched-pressure")]]
+#else
+#define LOUPE_ORDERED_FOR_REGISTERS
+#endif
+
 } // namespace loupe::simd
