@@ -119,7 +119,8 @@ void compare(const std::vector<subject>& subjects, worker& w, std::span<const to
                 }
                 token_figure f;
                 f.nll = static_cast<float>(sum - row[static_cast<std::size_t>(next)]);
-                f.kl = s == 0 ? 0.0F : static_cast<float>(std::max(0.0, kernel::kl_divergence(stock[r], stock_sum[n_r], row, sum)));
+                const double kl = s == 0 ? 0.0 : kernel::kl_divergence(stock[r], stock_sum[n_r], row, sum);
+                f.kl = static_cast<float>(kl < 0 ? 0.0 : kl); // rounding may go below 0; NaN stays NaN
                 f.right = best == next;
                 f.agrees = best == stock_best[n_r];
                 keep(s, first + r, f);
