@@ -181,6 +181,20 @@ TEST_CASE("what could not be had prints as n/a and is null", "[report]") {
     CHECK(has(html, "n/a"));
 }
 
+TEST_CASE("reports of fewer than five documents say that the intervals are not reliable", "[report]") {
+    report r = made_up();
+    for (const index_t documents : {2, 4}) {
+        r.documents = documents;
+        const std::string line = std::to_string(documents) + " documents only: too few for a reliable interval";
+        CHECK(has(text_report(r), "\n" + line));
+        CHECK(has(html_report(r), line));
+        CHECK(widest(text_report(r)) <= 100);
+    }
+    r.documents = 5;
+    CHECK_FALSE(has(text_report(r), "documents only"));
+    CHECK_FALSE(has(html_report(r), "documents only"));
+}
+
 TEST_CASE("parts without data are left out", "[report]") {
     report r = made_up();
     r.text.clear();

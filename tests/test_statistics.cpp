@@ -73,6 +73,41 @@ TEST_CASE("95 % intervals of a mean over clusters cover the truth about that oft
     CHECK(covered_by_error <= sets * 99 / 100);
 }
 
+TEST_CASE("of few clusters too, from five on", "[statistics]") {
+    for (const int n : {5, 8, 20}) {
+        INFO(n << " clusters");
+        lab::detail::split_mix random(23);
+        int covered = 0;
+        constexpr int sets = 600;
+        for (int s = 0; s < sets; ++s) {
+            const documents d = simulated(random, n, 2.0, 0.5, 1.0);
+            const estimate e = bootstrap(n, 1000, static_cast<std::uint64_t>(s)).ratio_of_sums(d.sums, d.counts);
+            covered += e.low <= 2.0 && 2.0 <= e.high ? 1 : 0;
+        }
+        CHECK(covered >= sets * 89 / 100);
+        CHECK(covered <= sets * 99 / 100);
+    }
+}
+
+TEST_CASE("Student's t is that of the tables, and the percentiles of many clusters are the usual ones", "[statistics]") {
+    using lab::detail::student_t_of_95_percent;
+    const std::vector<std::pair<index_t, double>> table{{1, 12.7062}, {2, 4.3027},  {3, 3.1824},  {4, 2.7764},  {5, 2.5706},
+                                                        {9, 2.2622},  {10, 2.2281}, {29, 2.0452}, {99, 1.9842}, {1000, 1.9623}};
+    for (const auto& [freedom, t] : table) CHECK(student_t_of_95_percent(freedom) == Approx(t).margin(6e-5));
+    CHECK(lab::detail::share_below_interval(100000) == Approx(0.025).epsilon(1e-3));
+    CHECK(lab::detail::share_below_interval(5) == Approx(0.000955).epsilon(0.01)); // Φ(−√(5/4) · 2.776)
+}
+
+TEST_CASE("what few clusters of many hold has the interval of few", "[statistics]") {
+    std::vector<double> sums(40, 0.0), counts(40, 0.0);
+    for (std::size_t i = 0; i < 5; ++i) {
+        counts[8 * i] = 1;
+        sums[8 * i] = static_cast<double>(i);
+    }
+    CHECK(width(bootstrap(40).ratio_of_sums(sums, counts)) > 4 * 0.8); // percentiles at 2.5 and 97.5 are 2.9 apart
+    CHECK(width(bootstrap(40).ratio_of_sums(sums, counts)) <= 4);
+}
+
 TEST_CASE("bootstrap and sandwich agree, and both see that tokens of a document are alike", "[statistics]") {
     lab::detail::split_mix random(5);
     const documents alike = simulated(random, 200, 1.0, 0.5, 1.0);

@@ -22,6 +22,7 @@ std::string score_text(const lab::report& r, double standard_error) {
         out += fmt::format("  perplexity       {:.4f} [{:.4f}, {:.4f}] (95 %)\n", v.perplexity.value, v.perplexity.low, v.perplexity.high);
         out += fmt::format("  bits per byte    {:.4f}\n  top-1 accuracy   {:.2f} %\n  tokens/s         {:.0f}\n", v.bits_per_byte,
                            100 * v.top1_accuracy, v.tokens_per_second);
+        if (const std::string few = lab::detail::few_documents(r.documents); !few.empty()) out += "  " + few + "\n";
     }
     if (!r.tasks.empty()) {
         out += fmt::format("{}\n  {:<12} {:>6} {:>7} {:>9} {:>8} {:>9}\n", r.tasks, "kind", "spans", "right", "accuracy", "tokens", "nats");

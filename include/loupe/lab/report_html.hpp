@@ -491,7 +491,7 @@ inline std::string html_report(const report& r) {
         out += "<h2>Figures</h2>\n<p class=\"note\">Change is the ratio to the stock model’s perplexity minus one; "
                "KL the mean of KL(stock ‖ variant) per token; “same” the share of tokens with the stock model’s most likely next token, "
                "“right” with the text’s; MB are 10⁶ bytes of the weights a variant reads.";
-        if (r.documents == 1) out += " One document only: there is nothing to resample, hence no intervals.";
+        if (const std::string few = few_documents(r.documents); !few.empty()) out += " " + few;
         out += "</p>\n" + html_table(r, order);
     }
     if (!kinds_of(r).empty()) {

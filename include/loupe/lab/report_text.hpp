@@ -165,6 +165,13 @@ inline std::vector<std::string> kinds_of(const report& r) {
     return {kinds.begin(), kinds.end()};
 }
 
+/// What is to be said of the intervals of a text of so few documents; nothing of others.
+inline std::string few_documents(index_t documents) {
+    if (documents == 1) return "One document only: there is nothing to resample, hence no intervals.";
+    if (documents < 1 || documents >= 5) return {};
+    return fmt::format("{} documents only: too few for a reliable interval. Those shown are too narrow.", documents);
+}
+
 inline const task_result* find_kind(const variant_result& v, std::string_view kind) {
     const auto it = std::find_if(v.tasks.begin(), v.tasks.end(), [&](const task_result& t) { return t.kind == kind; });
     return it == v.tasks.end() ? nullptr : &*it;
@@ -332,7 +339,7 @@ inline std::string text_report(const report& r) {
                 "of KL(stock‖variant) in nats per token, each with its 95 % interval (paired bootstrap over documents); top-1 the % of "
                 "tokens with the stock model's most likely next token; MB = 10⁶ bytes of weights.");
         out += text_table_of_text(r, order, width);
-        if (r.documents == 1) caption("One document only: there is nothing to resample, hence no intervals.");
+        if (const std::string few = few_documents(r.documents); !few.empty()) caption(few);
     }
     if (!kinds_of(r).empty()) {
         caption("Answers fully right, in %, by kind of task. * marks a change against the stock model whose 95 % interval (paired, by "
