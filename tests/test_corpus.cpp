@@ -68,6 +68,29 @@ TEST_CASE("corpus: documents are what blank lines separate", "[corpus]") {
     CHECK(lab::cut_text(tokens(), "a\nb\nc", "t", 512).documents == 1);
 }
 
+TEST_CASE("corpus: blank lines at the head begin no document, and whatever blanks they hold they are blank", "[corpus]") {
+    using begins = std::vector<index_t>;
+    const auto of = lab::detail::begins_of_documents;
+    CHECK(of("a\n\nb") == begins{0, 3});
+    CHECK(of("\n\na\n\nb") == begins{0, 5});
+    CHECK(of(" \n\t\na") == begins{0});
+    CHECK(of("a\r\nb\r\n\r\nc\r\n") == begins{0, 8});
+    CHECK(of("a\n \t\nb\n\n \n  c\n\t") == begins{0, 5, 10}); // the blanks before c are its own
+    CHECK(of("\n \r\n") == begins{0});
+    CHECK(of("") == begins{0});
+
+    // Every token still stands in one document, the first ones in the first.
+    const std::string text = "\r\n\n \nMara had a lamp.\r\n\r\nIlse had a book.\n \nA boat.\r\n";
+    const auto c = lab::cut_text(tokens(), text, "t", 512);
+    CHECK(c.documents == 3);
+    REQUIRE(c.segments.size() == 1);
+    CHECK(std::vector<token_id>(c.segments[0].ids.begin() + 1, c.segments[0].ids.end()) == tokens().encode(text));
+    std::vector<index_t> found = c.segments[0].document;
+    CHECK(std::is_sorted(found.begin(), found.end()));
+    found.erase(std::unique(found.begin(), found.end()), found.end());
+    CHECK(found == std::vector<index_t>{0, 1, 2});
+}
+
 TEST_CASE("corpus: without blank lines every segment is a document", "[corpus]") {
     std::string text = "Mara had a red lamp.";
     for (int i = 0; i < 20; ++i) text += " Mara had a red lamp.";

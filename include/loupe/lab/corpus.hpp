@@ -10,6 +10,7 @@
 #include <fstream>
 #include <iterator>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include <fmt/core.h>
@@ -44,6 +45,29 @@ inline std::string read_text(const std::filesystem::path& path) {
     return text;
 }
 
+namespace detail {
+
+/// The byte at which each document of a text begins: 0, and every line behind blank ones, those at the head apart. A line of nothing but
+/// spaces, tabs and a carriage return is blank.
+inline std::vector<index_t> begins_of_documents(std::string_view text) {
+    std::vector<index_t> begins{0};
+    bool any = false, blank = false; // any line with something on it so far; the last one was blank
+    for (std::size_t at = 0; at < text.size();) {
+        const std::size_t end = std::min(text.find('\n', at), text.size());
+        if (text.substr(at, end - at).find_first_not_of(" \t\r") == std::string_view::npos) {
+            blank = true;
+        } else {
+            if (any && blank) begins.push_back(static_cast<index_t>(at));
+            any = true;
+            blank = false;
+        }
+        at = end + 1;
+    }
+    return begins;
+}
+
+} // namespace detail
+
 /// Cuts a text: every segment holds BOS and at most context − 1 tokens, the last one what is left. Documents (the clusters of all
 /// intervals) are separated by blank lines; a text without blank lines has one document for each segment.
 inline corpus cut_text(const io::tokenizer& tokens, const std::string& text, std::string name, index_t context) {
@@ -61,12 +85,7 @@ inline corpus cut_text(const io::tokenizer& tokens, const std::string& text, std
     c.tokens = static_cast<index_t>(pieces.size());
     if (c.tokens == 0) throw error(c.name + ": expected at least one token, found none");
 
-    std::vector<index_t> begins{0}; // byte where each document begins
-    for (std::size_t at = text.find("\n\n"); at != std::string::npos; at = text.find("\n\n", at)) {
-        at = text.find_first_not_of('\n', at);
-        if (at == std::string::npos) break;
-        begins.push_back(static_cast<index_t>(at));
-    }
+    const auto begins = detail::begins_of_documents(text);
     const bool by_segment = begins.size() < 2;
     for (index_t first = 0; first < c.tokens; first += context - 1) {
         segment s;
