@@ -1,4 +1,5 @@
-// The lab's measuring, on sessions that are told what to say and on nano-e: what a variant that computes nonsense is said to have done.
+// The lab's measuring, on sessions that are told what to say and on nano-e: what is told to a probe, and what is
+// said of a variant.
 #include "open.hpp"
 
 #include <loupe/core/compat/catch2.hpp>
@@ -12,27 +13,29 @@ namespace {
 /// A model of four tokens whose logits are `step` times the token's number, whatever it reads.
 class told final : public lab::session {
     float step_;
+    std::vector<index_t>* positions_; ///< where to note those that logits were asked for; may be null
     std::vector<float> hidden_;
 
   public:
-    explicit told(float step) : step_(step) {}
+    told(float step, std::vector<index_t>* positions) : step_(step), positions_(positions) {}
     matrix_view<const float> hidden(std::span<const token_id>, std::span<const index_t> wanted, runtime&) override {
         hidden_.assign(wanted.size(), 0.0F);
         return {hidden_.data(), std::ssize(wanted), 1};
     }
-    void logits(matrix_view<const float>, runtime&, matrix_view<float> out) override {
+    void logits(matrix_view<const float>, std::span<const index_t> at, runtime&, matrix_view<float> out) override {
+        if (positions_ != nullptr) positions_->insert(positions_->end(), at.begin(), at.end());
         for (index_t r = 0; r < out.rows; ++r) {
             for (index_t i = 0; i < out.width; ++i) out[r][i] = step_ * static_cast<float>(i);
         }
     }
 };
 
-lab::subject told_subject(std::string id, float step) {
+lab::subject told_subject(std::string id, float step, std::vector<index_t>* positions = nullptr) {
     lab::subject s;
     s.id = std::move(id);
     s.width = 1;
     s.vocabulary = 4;
-    s.open = [step] { return std::make_unique<told>(step); };
+    s.open = [=] { return std::make_unique<told>(step, positions); };
     return s;
 }
 
@@ -50,6 +53,21 @@ lab::corpus made_up_text(index_t segments, index_t length) {
     return c;
 }
 
+/// Keeps what it is told.
+struct visit {
+    index_t block, position, rows;
+    bool operator==(const visit&) const = default;
+};
+struct spy {
+    template <class Place>
+    static constexpr bool watches = std::same_as<Place, at::residual> || std::same_as<Place, at::logits>;
+    static inline std::vector<visit> blocks, heads;
+
+    void operator()(at::residual, index_t block, index_t position, matrix_view<float> x) { blocks.push_back({block, position, x.rows}); }
+    void operator()(at::logits, index_t block, index_t position, matrix_view<float> x) { heads.push_back({block, position, x.rows}); }
+};
+using watched = with<nano::e, slot::probe<spy>>;
+
 } // namespace
 
 TEST_CASE("lab: where a variant's logits are not numbers there is no KL either", "[lab]") {
@@ -62,4 +80,24 @@ TEST_CASE("lab: where a variant's logits are not numbers there is no KL either",
     // Of equal models rounding leaves next to nothing, and never less than nothing.
     CHECK(r.variants[1].mean_kl.value >= 0);
     CHECK(r.variants[1].mean_kl.value < 1e-6);
+}
+
+TEST_CASE("lab: a session is told the positions of the tokens whose logits are asked for", "[lab]") {
+    const auto text = made_up_text(1, 600); // heads go over 512 rows at a time
+    std::vector<index_t> positions, all(600);
+    lab::ablate({told_subject("stock", 0.5F, &positions)}, &text, nullptr, 1);
+    std::iota(all.begin(), all.end(), index_t{0});
+    CHECK(positions == all);
+}
+
+TEST_CASE("lab: a probe is told the positions of what it sees, whatever answers ask for", "[lab][probe]") {
+    lab::task_set tasks{"made up", {"kind"}, {{0, {2, 300, 337, 374, 411, 448, 485}, {-1, 0, -1, 1, 1, -1}, 2}}};
+    spy::blocks.clear();
+    spy::heads.clear();
+    const auto r = lab::ablate<nano::e, watched>(tests::nano_e(), nullptr, &tasks, 1);
+    CHECK(spy::heads == std::vector<visit>{{10, 1, 1}, {10, 3, 2}});
+    // Blocks that share keys too, which otherwise only see the tokens that are asked for.
+    REQUIRE(spy::blocks.size() == 10);
+    for (index_t i = 0; i < 10; ++i) CHECK(spy::blocks[static_cast<std::size_t>(i)] == visit{i, 0, 7});
+    CHECK(r.variants[1].tasks[0].mean_nll == r.variants[0].tasks[0].mean_nll);
 }

@@ -105,7 +105,8 @@ void compare(const std::vector<subject>& subjects, worker& w, std::span<const to
         for (std::size_t s = 0; s < subjects.size(); ++s) {
             const auto start = clock();
             const auto out = s == 0 ? stock : other;
-            w.sessions[s]->logits({w.hidden[s].data() + first * width, n, width}, *w.on[s], out);
+            w.sessions[s]->logits({w.hidden[s].data() + first * width, n, width},
+                                  rows.subspan(static_cast<std::size_t>(first), static_cast<std::size_t>(n)), *w.on[s], out);
             w.seconds[s] += seconds_since(start);
             for (index_t r = 0; r < n; ++r) {
                 const auto row = out[r];

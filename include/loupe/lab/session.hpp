@@ -19,8 +19,8 @@ class session {
     /// Hidden states of the wanted tokens (rising numbers) of a sequence that starts anew: [wanted, width], valid until the runtime's next
     /// use.
     virtual matrix_view<const float> hidden(std::span<const token_id> ids, std::span<const index_t> wanted, runtime& on) = 0;
-    /// Logits of rows of hidden states: [rows, vocabulary].
-    virtual void logits(matrix_view<const float> hidden, runtime& on, matrix_view<float> out) = 0;
+    /// Logits of rows of hidden states, which are those of the tokens at these positions (rising): [rows, vocabulary].
+    virtual void logits(matrix_view<const float> hidden, std::span<const index_t> positions, runtime& on, matrix_view<float> out) = 0;
 };
 
 /// A variant of a model: what it is called, how it differs, and how to run it.

@@ -6,6 +6,8 @@
 #include <loupe/lab/session.hpp>
 #include <loupe/model/decoder.hpp>
 
+#include <algorithm>
+
 namespace loupe::lab {
 
 namespace detail {
@@ -15,15 +17,35 @@ template <class Probe>
 class stack_session final : public session {
     std::shared_ptr<const block_stack<Probe>> model_;
     sequence<Probe> sequence_;
+    scratch<float> kept_; ///< rows that are wanted, if there is a probe
 
   public:
     explicit stack_session(std::shared_ptr<const block_stack<Probe>> model) : model_(std::move(model)), sequence_(model_->start()) {}
+    /// A probe is told where the first row stands, and takes the others to follow it: so it sees every token, of which the wanted ones are
+    /// kept afterwards.
     matrix_view<const float> hidden(std::span<const token_id> ids, std::span<const index_t> wanted, runtime& on) override {
         sequence_.rewind(0);
-        return model_->forward(sequence_, ids, on, {}, wanted);
+        if constexpr (std::same_as<Probe, probe::none>) {
+            return model_->forward(sequence_, ids, on, {}, wanted);
+        } else {
+            const auto all = model_->forward(sequence_, ids, on);
+            const auto kept = kept_.take(std::ssize(wanted), all.width);
+            for (index_t r = 0; r < kept.rows; ++r) std::copy_n(all[wanted[static_cast<std::size_t>(r)]].data(), all.width, kept[r].data());
+            return kept;
+        }
     }
-    void logits(matrix_view<const float> hidden, runtime& on, matrix_view<float> out) override {
-        model_->logits(sequence_, hidden, on, out);
+    /// For the same reason a probe of logits is called once for every run of positions.
+    void logits(matrix_view<const float> hidden, std::span<const index_t> positions, runtime& on, matrix_view<float> out) override {
+        for (index_t first = 0; first < hidden.rows;) {
+            const auto position = [&](index_t r) { return positions[static_cast<std::size_t>(r)]; };
+            index_t last = hidden.rows;
+            if constexpr (Probe::template watches<at::logits>) {
+                last = first + 1;
+                while (last < hidden.rows && position(last) == position(last - 1) + 1) ++last;
+            }
+            model_->logits(sequence_, hidden.slice(first, last - first), on, out.slice(first, last - first), position(first));
+            first = last;
+        }
     }
 };
 
