@@ -82,6 +82,23 @@ TEST_CASE("lab: where a variant's logits are not numbers there is no KL either",
     CHECK(r.variants[1].mean_kl.value < 1e-6);
 }
 
+TEST_CASE("lab: a text of fewer segments than threads is read by so many threads as it has segments", "[lab]") {
+    const std::vector<lab::subject> subjects{told_subject("stock", 0.5F)};
+    const auto rate = [&](index_t segments, index_t threads) { // tokens per second, had reading taken 2 s
+        const auto text = made_up_text(segments, 10);
+        auto figures = lab::measure(subjects, &text, nullptr, threads);
+        figures[0].seconds = 2;
+        return lab::summarise(subjects, figures, &text, nullptr, threads).variants[0].tokens_per_second;
+    };
+    CHECK(rate(1, 1) == 5);
+    CHECK(rate(1, 3) == 5);
+    CHECK(rate(2, 3) == 10 * 2);
+    CHECK(rate(8, 3) == 40 * 3);
+    CHECK(rate(1, 0) == 5);
+    const auto text = made_up_text(1, 10);
+    CHECK(lab::ablate(subjects, &text, nullptr, 0).threads == executor(0).size());
+}
+
 TEST_CASE("lab: a session is told the positions of the tokens whose logits are asked for", "[lab]") {
     const auto text = made_up_text(1, 600); // heads go over 512 rows at a time
     std::vector<index_t> positions, all(600);

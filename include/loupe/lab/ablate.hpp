@@ -27,8 +27,7 @@ std::vector<double> by_document(const corpus& text, const std::vector<token_figu
     return sums;
 }
 
-inline void summarise_text(const corpus& text, const measured& stock, const measured& m, const bootstrap& draws, index_t threads,
-                           variant_result& out) {
+inline void summarise_text(const corpus& text, const measured& stock, const measured& m, const bootstrap& draws, variant_result& out) {
     const auto count = by_document(text, m.text, [](const token_figure&) { return 1.0; });
     const auto nll = by_document(text, m.text, [](const token_figure& f) { return f.nll; });
     const auto stock_nll = by_document(text, stock.text, [](const token_figure& f) { return f.nll; });
@@ -42,7 +41,7 @@ inline void summarise_text(const corpus& text, const measured& stock, const meas
     out.top1_accuracy =
         static_cast<double>(std::count_if(m.text.begin(), m.text.end(), [](const token_figure& f) { return f.right; })) / tokens;
     out.bits_per_byte = std::accumulate(nll.begin(), nll.end(), 0.0) / std::log(2.0) / static_cast<double>(text.bytes);
-    out.tokens_per_second = m.seconds > 0 ? tokens * static_cast<double>(threads) / m.seconds : 0;
+    out.tokens_per_second = m.seconds > 0 ? tokens * static_cast<double>(m.threads) / m.seconds : 0;
 }
 
 /// Verdict on every answer of an item: all its tokens right.
@@ -115,7 +114,7 @@ inline report summarise(const std::vector<subject>& subjects, const std::vector<
         v.explanation = subjects[s].explanation;
         v.difference = subjects[s].difference;
         v.bytes = subjects[s].bytes;
-        if (text != nullptr) detail::summarise_text(*text, figures.front(), figures[s], text_draws, threads, v);
+        if (text != nullptr) detail::summarise_text(*text, figures.front(), figures[s], text_draws, v);
         if (tasks != nullptr) detail::summarise_tasks(*tasks, figures.front(), figures[s], task_draws, v);
         r.variants.push_back(std::move(v));
     }
@@ -126,6 +125,7 @@ inline report summarise(const std::vector<subject>& subjects, const std::vector<
 /// it (paired and clustered: Miller 2411.00640).
 inline report ablate(const std::vector<subject>& subjects, const corpus* text, const task_set* tasks, index_t threads) {
     if (subjects.empty() || (text == nullptr && tasks == nullptr)) throw error("ablate: expected at least one model, and a text or tasks");
+    threads = subjects.front().threads(threads).size(); // below 1: one for each processor
     const auto start = std::chrono::steady_clock::now();
     report r = summarise(subjects, measure(subjects, text, tasks, threads), text, tasks, threads);
     r.seconds = detail::seconds_since(start);

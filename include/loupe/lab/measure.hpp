@@ -24,7 +24,8 @@ struct token_figure {
 struct measured {
     std::vector<token_figure> text;               ///< one per token of the corpus
     std::vector<std::vector<token_figure>> tasks; ///< one per item, one per token but BOS; only tokens of answers are filled in
-    double seconds = 0;                           ///< spent on the text by one thread at a time
+    double seconds = 0;                           ///< spent on the text, all threads together
+    index_t threads = 1;                          ///< that read the text side by side: no more than it has segments
 };
 
 namespace detail {
@@ -158,7 +159,10 @@ inline std::vector<measured> measure(const std::vector<subject>& subjects, const
             }
             pool.give_back(std::move(w));
         });
-        for (std::size_t s = 0; s < subjects.size(); ++s) out[s].seconds = pool.seconds(s);
+        for (std::size_t s = 0; s < subjects.size(); ++s) {
+            out[s].seconds = pool.seconds(s);
+            out[s].threads = std::min(team.size(), static_cast<index_t>(text->segments.size()));
+        }
     }
     if (tasks != nullptr) {
         for (measured& m : out) m.tasks.resize(tasks->items.size());
