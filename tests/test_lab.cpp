@@ -99,6 +99,16 @@ TEST_CASE("lab: a text of fewer segments than threads is read by so many threads
     CHECK(lab::ablate(subjects, &text, nullptr, 0).threads == executor(0).size());
 }
 
+TEST_CASE("lab: a variant's id is one line, and the report names the card", "[lab]") {
+    using two = with<nano::e, slot::rope_full<rope::none>, slot::kv<kv::window<8>>>;
+    const auto text = lab::cut_text(tests::nano_e().text(), "Mara had a red lamp.\n\nIlse had a silver kettle.", "text", 64);
+    const auto r = lab::ablate<nano::e, two>(tests::nano_e(), &text, nullptr, 1);
+    CHECK(r.variants[1].id == "rope_full: rope::proportional<> → rope::none, kv: kv::full → kv::window<8>");
+    CHECK(r.variants[1].difference == "rope_full: rope::proportional<> → rope::none\nkv: kv::full → kv::window<8>");
+    CHECK(r.model == "nano-e");
+    CHECK(lab::detail::name_of_model<gemma4::per_layer_of_file>(tests::nano_e().sizes) == "gemma4");
+}
+
 TEST_CASE("lab: a session is told the positions of the tokens whose logits are asked for", "[lab]") {
     const auto text = made_up_text(1, 600); // heads go over 512 rows at a time
     std::vector<index_t> positions, all(600);

@@ -37,6 +37,24 @@ constexpr auto problem_of_ablation() {
     }
 }
 
+/// "rope_full: a → b, kv: c → d": an id is one line.
+template <class Base, class M>
+std::string id_of_variant() {
+    std::string id = diff<Base, M>();
+    for (std::size_t at = id.find('\n'); at != std::string::npos; at = id.find('\n', at)) id.replace(at, 1, ", ");
+    return id;
+}
+
+/// The card's name; of sizes that only the file knows, the family's.
+template <class M>
+std::string name_of_model(const dimensions& sizes) {
+    if constexpr (std::same_as<part_of<M, part::sizes>, sizes_of_file>) {
+        return sizes.family;
+    } else {
+        return part_of<M, part::sizes>::value.name;
+    }
+}
+
 } // namespace detail
 
 /// Compares compositions with a base: `ablate<base, nope, lean>(file, &text, &tasks)`. Variants are named by what differs. A variant that
@@ -47,8 +65,9 @@ requires is::sound<decltype(detail::problem_of_ablation<Base, Variants...>())>
     executor team = executor_of<Base>(threads);
     std::vector<subject> subjects;
     subjects.push_back(make_subject<Base, Base>("stock", "as trained", file, team));
-    (subjects.push_back(make_subject<Base, Variants>(diff<Base, Variants>(), "", file, team)), ...);
+    (subjects.push_back(make_subject<Base, Variants>(detail::id_of_variant<Base, Variants>(), "", file, team)), ...);
     report r = ablate(subjects, text, tasks, team.size());
+    r.model = detail::name_of_model<Base>(file.sizes);
     r.file = file.path;
     return r;
 }
