@@ -191,6 +191,56 @@ TEST_CASE("pruning: chunks and threads do not change what is dropped", "[policy]
     CHECK((logits_of<pruned>(ids, 0, 3) == whole));
 }
 
+namespace {
+
+/// Fails behind the last block, once pruning has looked at all tokens of the pass.
+struct failing {
+    template <class Place>
+    static constexpr bool watches = std::same_as<Place, at::residual>;
+    bool armed = false;
+
+    void operator()(at::residual, index_t block, index_t, matrix_view<float>) {
+        if (armed && block == 9) throw std::runtime_error("failed");
+    }
+};
+
+} // namespace
+
+TEST_CASE("pruning: a pass that throws leaves nothing behind", "[policy]") {
+    const decoder<with<pruned, slot::probe<failing>>> model(tests::nano_e().sizes, tests::nano_e().weights);
+    runtime on;
+    const auto ids = some_ids();
+    const auto fail = [&](sequence<failing>& s, std::span<const token_id> some) {
+        s.probe.armed = true;
+        CHECK_THROWS_AS(model.forward(s, some, on), std::runtime_error);
+        s.probe.armed = false;
+    };
+    const auto hidden = [&](sequence<failing>& s, std::span<const token_id> some) {
+        const auto h = model.forward(s, some, on);
+        return std::vector<float>(h.data, h.data + h.rows * h.width);
+    };
+    auto fresh = model.start();
+    const auto whole = hidden(fresh, ids);
+
+    auto again = model.start();
+    fail(again, ids);
+    CHECK(again.length == 0);
+    CHECK((hidden(again, ids) == whole));
+
+    auto rewound = model.start();
+    hidden(rewound, std::span(ids).first(9));
+    fail(rewound, std::span(ids).subspan(9));
+    rewound.rewind(0);
+    CHECK((hidden(rewound, ids) == whole));
+
+    auto later = model.start();
+    const auto first = hidden(later, std::span(ids).first(17));
+    fail(later, std::span(ids).subspan(20)); // others than those that are read in the end
+    const auto rest = hidden(later, std::span(ids).subspan(17));
+    CHECK(std::equal(first.begin(), first.end(), whole.begin()));
+    CHECK((std::equal(rest.begin(), rest.end(), whole.end() - static_cast<std::ptrdiff_t>(rest.size()))));
+}
+
 TEST_CASE("pruning: a block that is not there cannot begin it", "[policy]") {
     using late = with<nano::e, slot::prune<prune::random<std::ratio<1, 2>, 10>>>;
     CHECK_THROWS_WITH((decoder<late>(tests::nano_e().sizes, tests::nano_e().weights)),

@@ -167,8 +167,9 @@ class block_stack {
         matrix_view<float> per_layer;
         if (parts_.per_layer_inputs != nullptr) per_layer = parts_.per_layer_inputs(*plan_.weights, d, c, x);
 
+        pruning_state pruning = s.pruning; // the sequence's own goes on when the pass has ended: one that throws may be tried again
         for (index_t i = 0; i < d.blocks(); ++i) {
-            run_block(s, c, i, x, per_layer);
+            run_block(s, pruning, c, i, x, per_layer);
             if (i == last_whole_ && !wanted.empty()) { // only what is asked for goes on
                 c.wanted = wanted;
                 c.tokens = static_cast<index_t>(wanted.size());
@@ -179,6 +180,7 @@ class block_stack {
         const auto out = memory.normed.take(c.tokens, d.width);
         norm_rows<norm::rms>(c.threads, x, plan_.weights->final_norm, c.epsilon, out);
         if constexpr (Probe::template watches<at::final_norm>) c.probe(at::final_norm{}, d.blocks(), c.position_of(0), out);
+        s.pruning = std::move(pruning);
         s.length += tokens;
         return out;
     }
@@ -224,7 +226,8 @@ class block_stack {
         x = x.slice(0, static_cast<index_t>(rows.size()));
     }
 
-    void run_block(sequence_type& s, context_of<Probe>& c, index_t i, matrix_view<float> x, matrix_view<const float> per_layer) const {
+    void run_block(sequence_type& s, pruning_state& pruning, context_of<Probe>& c, index_t i, matrix_view<float> x,
+                   matrix_view<const float> per_layer) const {
         const auto n = static_cast<std::size_t>(i);
         const bool full = plan_.sizes[i].full;
         kv_cache& cache = s.caches[static_cast<std::size_t>(plan_.donor[n])];
@@ -234,14 +237,14 @@ class block_stack {
             c.received = c.memory.received.take(c.tokens, c.position + c.tokens);
             if (i == 0) std::fill_n(c.received.data, c.received.rows * c.received.width, 0.0F);
         }
-        c.pruning = parts_.prunes && !observe ? &s.pruning : nullptr;
+        c.pruning = parts_.prunes && !observe ? &pruning : nullptr;
         matrix_view<const float> input;
         if (per_layer.rows > 0) input = per_layer.columns(i * plan_.sizes.per_layer_width, plan_.sizes.per_layer_width);
         blocks_[n]->run(c, full ? c.rope_full : c.rope_sliding, x, input, cache);
         if (observe && i == plan_.pruning.first_block - 1) {
             for (index_t t = 0; t < c.tokens; ++t) {
                 const index_t query = c.position + t;
-                s.pruning.advance(plan_.pruning, query, c.received[t].first(static_cast<std::size_t>(query + 1)));
+                pruning.advance(plan_.pruning, query, c.received[t].first(static_cast<std::size_t>(query + 1)));
             }
         }
     }
