@@ -20,7 +20,8 @@ namespace is {
 /// `T::enabled`; `T::recent` (at least 1): how many of the newest tokens are never dropped; `T::first_block(first_full_block)`: the first
 /// block that does without the dropped tokens; `T::budget(tokens)`: how many of that many tokens are kept; `T::score(key, received,
 /// queries)`: what the token at position `key` is worth after it has `received` that much attention (sum of probabilities over the heads of
-/// all blocks before `first_block`) from `queries` queries.
+/// all blocks before `first_block`) from `queries` queries: its own and the later ones. What earlier queries give it, where images or a
+/// mask let them look ahead, does not count.
 template <class T>
 concept pruning = requires(index_t n, double received) {
     { T::enabled } -> flag;

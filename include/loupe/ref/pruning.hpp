@@ -1,6 +1,6 @@
 // Which tokens later blocks no longer see (policy/prune.hpp; after H2O, Zhang et al. 2306.14048).
 //
-//   for every query q in turn: alive ← alive ∪ {q}; received[k] += Σ over blocks before first_block and heads of p[q, k]
+//   for every query q in turn: alive ← alive ∪ {q}; received[k] += Σ over blocks before first_block and heads of p[q, k], k ≤ q
 //   while |alive| > max(recent, budget(q + 1)): drop the k ∈ alive, k ≤ q − recent, with the least score(k, received[k], q − k + 1)
 //   q and every later query no longer see what has been dropped, in blocks from first_block on
 #pragma once
@@ -22,13 +22,14 @@ class pruning {
     /// Keys after the query have not been judged yet.
     bool sees(index_t query, index_t key) const { return key > query || alive_[static_cast<std::size_t>(query)].contains(key); }
 
-    /// The next query's attention: one value for each position, summed over heads and blocks.
+    /// The next query's attention: one value for each position, summed over heads and blocks. What it gives to keys ahead, where images
+    /// or a mask let it see some, does not count.
     void advance(std::span<const T> attention) {
         const auto query = static_cast<index_t>(alive_.size());
         std::set<index_t> alive = alive_.empty() ? std::set<index_t>{} : alive_.back();
         alive.insert(query);
-        received_.resize(std::max(received_.size(), attention.size()), T{0});
-        for (std::size_t key = 0; key < attention.size(); ++key) received_[key] += attention[key];
+        received_.push_back(T{0});
+        for (std::size_t key = 0; key < received_.size(); ++key) received_[key] += attention[key];
         const auto score = [&](index_t key) {
             return static_cast<double>(Prune::score(key, static_cast<double>(received_[static_cast<std::size_t>(key)]), query - key + 1));
         };
