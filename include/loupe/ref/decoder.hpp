@@ -66,7 +66,7 @@ class decoder {
         const chunk c{s.length, tokens, image_blocks};
         s.block.resize(d_.block.size());
 
-        const auto factor = of<part::embedding_scale>::factor(d_.width, precision(weights_->embedding));
+        const auto factor = of<part::embedding_scale>::factor(d_.width, weights_->embedding_precision);
         matrix<T> x = embedding<T>(ids, weights_->embedding, static_cast<T>(factor));
         matrix<T> inputs = zeros<T>(0, 0);
         if constexpr (of<part::per_layer_input>::enabled) {
@@ -115,11 +115,6 @@ class decoder {
 
     T epsilon() const { return static_cast<T>(d_.epsilon); }
     index_t first_pruned() const { return of<part::prune>::first_block(d_.first_full()); }
-    static table_precision precision(const weight_matrix& table) {
-        if (table.format->name == format::bf16::name) return table_precision::bfloat16;
-        if (table.format->name == format::f16::name) return table_precision::float16;
-        return table_precision::float32;
-    }
 
     matrix<T> attention(state& s, const chunk& c, index_t i, const matrix<T>& x, matrix<T>& received) const {
         if (d_[i].full) return attention_of<of<part::rope_full>, of<part::mask_full>, of<part::kv>>(s, c, i, x, d_.rope_full, received);
