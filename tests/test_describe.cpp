@@ -140,6 +140,56 @@ TEST_CASE("describe: what is exchanged is named in the tree, and branches that a
     CHECK(json["children"].size() == 6); // embedding, two kinds of block, final norm, head, threads
 }
 
+namespace {
+
+/// From block 12 on the keys and values of an earlier block are read.
+struct shared_from_12 {
+    static constexpr index_t donor(index_t block, std::span<const bool> is_full, index_t) {
+        return kv_sharing::last_of_kind::donor(block, is_full, 12);
+    }
+};
+
+} // namespace
+
+TEST_CASE("describe: whose keys and values a block reads is the policy's affair, what is stored counts", "[describe]") {
+    const auto own = describe<with<gemma4::e2b, slot::kv_sharing<kv_sharing::none>>>();
+    check_sums(own);
+    CHECK(to_text(own).find("of an earlier block") == std::string::npos);
+    CHECK(to_text(own).find("shared keys") == std::string::npos);
+    // Keys, values and a norm of keys for the 16 sliding and 4 full blocks that shared them.
+    CHECK(own.parameters - describe<gemma4::e2b>().parameters == 16 * (2 * 256 * 1536 + 256) + 4 * (2 * 512 * 1536 + 512));
+
+    const auto shared = describe<with<gemma4::b12, slot::kv_sharing<shared_from_12>>>();
+    check_sums(shared);
+    CHECK(shared.parameters == describe<gemma4::b12>().parameters);
+    const std::string text = to_text(shared);
+    CHECK((text.find("12–16, 18–22") != std::string::npos));
+    CHECK(text.find("of an earlier block: shared_from_12") != std::string::npos);
+    CHECK(text.find("not used") != std::string::npos);
+    CHECK(to_text(describe<gemma4::b12>()).find("not used") == std::string::npos);
+}
+
+TEST_CASE("describe: the family is the card's, whatever a layer scalar is exchanged for", "[describe]") {
+    using unscaled = with<gemma4::e2b, slot::layer_scalar<layer_scalar::one>>;
+    CHECK(dimensions_of<unscaled>().family == "gemma4");
+    CHECK(describe<unscaled>().parameters == describe<gemma4::e2b>().parameters);
+    using stored = with<gemma3::m270, slot::layer_scalar<layer_scalar::stored>>; // which is 1 there
+    CHECK(dimensions_of<stored>().family == "gemma3");
+    CHECK(describe<stored>().parameters == describe<gemma3::m270>().parameters);
+    for (const dimensions& d : {dimensions_of<gemma3::m270>(), dimensions_of<gemma3::b1>(), dimensions_of<gemma3::b4>(),
+                                dimensions_of<gemma3::b12>(), dimensions_of<gemma3::b27>()}) {
+        CHECK(d.family == "gemma3");
+    }
+}
+
+TEST_CASE("describe: a projection of values that the file has counts, even where keys are taken for values", "[describe]") {
+    const auto b12 = dimensions_of<gemma4::b12>();
+    auto d = b12;
+    d.value_from_key = false;
+    const index_t more = tree_of<gemma4::dense_of_file>(d).parameters - tree_of<gemma4::dense_of_file>(b12).parameters;
+    CHECK(more == 8 * 512 * 3840);
+}
+
 TEST_CASE("describe: a checkpoint is compared with the nearest card", "[describe]") {
     executor threads(1);
     const auto e = tests::open(tests::example("models/nano-e"), threads);

@@ -30,7 +30,7 @@ template <is::model M>
 requires is::card_type<part_of<M, part::sizes>> dimensions dimensions_of() {
     constexpr card c = part_of<M, part::sizes>::value;
     dimensions d;
-    d.family = std::same_as<part_of<M, part::layer_scalar>, layer_scalar::one> ? "gemma3" : "gemma4";
+    d.family = c.family;
     d.vocabulary = c.vocabulary, d.width = c.width, d.heads = c.heads, d.window = c.window, d.per_layer_width = c.per_layer_width;
     d.experts = c.experts, d.experts_used = c.experts_used, d.expert_width = c.expert_width, d.context = c.context;
     d.rope_sliding = {0, c.theta_sliding, 1, 1};
@@ -88,19 +88,35 @@ std::string policy_name() {
     return type_name<part_of<M, Part>>();
 }
 
+/// Keys and values of a block: whether the model stores projections for them, and whether its attention uses those, not a donor's keys.
+struct kv_place {
+    bool stored = false, own = false;
+};
+
+inline std::vector<kv_place> kv_places(const composition_numbers& m, const dimensions& d) {
+    const auto full = kinds_of_blocks(d);
+    std::vector<kv_place> places;
+    for (index_t i = 0; i < d.blocks(); ++i) {
+        const bool own = m.donor(i, {full.get(), d.block.size()}, d.first_shared()) == i;
+        places.push_back({own || !d[i].shares_kv, own}); // a decoder refuses weights that lack what is its own
+    }
+    return places;
+}
+
 template <is::model M>
-part_node attention_node(const dimensions& d, const block_dimensions& b) {
+part_node attention_node(const dimensions& d, const block_dimensions& b, kv_place place) {
     const index_t q = d.heads * b.head_width, kv = b.kv_heads * b.head_width;
     const bool from_key = b.full && part_of<M, part::value_full>::from_key;
+    const std::string unread = place.own ? "" : "not used";
     std::vector<part_node> parts;
     parts.push_back(tensor_node("query projection", {q, d.width}));
-    if (!b.shares_kv) {
-        parts.push_back(tensor_node("key projection", {kv, d.width}));
-        if (!from_key) parts.push_back(tensor_node("value projection", {kv, d.width}));
+    if (place.stored) {
+        parts.push_back(tensor_node("key projection", {kv, d.width}, unread));
+        if (!(b.full && d.value_from_key)) parts.push_back(tensor_node("value projection", {kv, d.width}, from_key ? "not used" : unread));
     }
     parts.push_back(tensor_node("query norm", {b.head_width}, policy_name<M, part::q_norm>()));
-    if (!b.shares_kv) {
-        parts.push_back(tensor_node("key norm", {b.head_width}, policy_name<M, part::k_norm>()));
+    if (place.stored) parts.push_back(tensor_node("key norm", {b.head_width}, place.own ? policy_name<M, part::k_norm>() : unread));
+    if (place.own) {
         parts.push_back({"values", "", 0, (from_key ? "the key projection, " : "") + policy_name<M, part::v_norm>(), {}});
     } else {
         parts.push_back({"keys and values", "", 0, "of an earlier block: " + policy_name<M, part::kv_sharing>(), {}});
@@ -108,7 +124,7 @@ part_node attention_node(const dimensions& d, const block_dimensions& b) {
     parts.push_back({"rope", "", 0, b.full ? policy_name<M, part::rope_full>() : policy_name<M, part::rope_sliding>(), {}});
     parts.push_back({"mask", "", 0, b.full ? policy_name<M, part::mask_full>() : policy_name<M, part::mask_sliding>(), {}});
     std::string cache = b.full ? policy_name<M, part::kv>() : "";
-    if (!b.shares_kv) cache += (cache.empty() ? "" : ", ") + policy_name<M, part::kv_format>();
+    if (place.own) cache += (cache.empty() ? "" : ", ") + policy_name<M, part::kv_format>();
     if (!cache.empty()) parts.push_back({"cache", "", 0, cache, {}});
     parts.push_back({"score", "", 0, policy_name<M, part::score_scale>() + ", " + policy_name<M, part::attention_softcap>(), {}});
     parts.push_back(tensor_node("output projection", {d.width, q}));
@@ -118,11 +134,11 @@ part_node attention_node(const dimensions& d, const block_dimensions& b) {
 }
 
 template <is::model M>
-part_node block_node(const dimensions& d, const block_dimensions& b) {
+part_node block_node(const dimensions& d, const block_dimensions& b, kv_place place) {
     std::vector<part_node> parts;
     const std::string post = policy_name<M, part::post_norms>(), act = policy_name<M, part::activation>();
     parts.push_back(tensor_node("input norm", {d.width}));
-    parts.push_back(attention_node<M>(d, b));
+    parts.push_back(attention_node<M>(d, b, place));
     parts.push_back(tensor_node("post-attention norm", {d.width}, post));
     parts.push_back(tensor_node("feed-forward input norm", {d.width}));
     parts.push_back(group_node("feed-forward", act,
@@ -172,20 +188,23 @@ part_node tree_of(const dimensions& d, bool tied = true) {
                                    {tensor_node("table", {d.vocabulary, all}), tensor_node("projection", {all, d.width}),
                                     tensor_node("norm", {d.per_layer_width})}));
     }
-    std::map<std::tuple<bool, bool, index_t, index_t, index_t>, std::vector<index_t>> kinds;
+    const auto places = kv_places(numbers_of<M>, d);
+    const auto place_of = [&](index_t i) { return places[static_cast<std::size_t>(i)]; };
+    std::map<std::tuple<bool, bool, bool, index_t, index_t, index_t>, std::vector<index_t>> kinds;
     for (index_t i = 0; i < d.blocks(); ++i)
-        kinds[{d[i].full, d[i].shares_kv, d[i].head_width, d[i].kv_heads, d[i].mlp_width}].push_back(i);
+        kinds[{d[i].full, place_of(i).stored, place_of(i).own, d[i].head_width, d[i].kv_heads, d[i].mlp_width}].push_back(i);
     std::vector<std::vector<index_t>> groups;
     for (auto& [key, members] : kinds) groups.push_back(members);
     std::sort(groups.begin(), groups.end());
     for (const auto& members : groups) {
         const block_dimensions& b = d[members.front()];
-        part_node n = block_node<M>(d, b);
+        const kv_place place = place_of(members.front());
+        part_node n = block_node<M>(d, b, place);
         n.name = fmt::format("{} × {} block", members.size(), b.full ? "full" : "sliding");
         n.policy = fmt::format("{}{}", ranges_text(members),
-                               b.shares_kv ? ", shared keys"
-                               : b.full    ? ""
-                                           : fmt::format(", window {}", d.window));
+                               !place.own ? ", shared keys"
+                               : b.full   ? ""
+                                          : fmt::format(", window {}", d.window));
         n.parameters *= static_cast<index_t>(members.size());
         parts.push_back(std::move(n));
     }

@@ -15,6 +15,7 @@ namespace loupe {
 /// The numbers of a model card. Every block but the full ones is a sliding one; block i is full if i % period == period − 1.
 struct card {
     const char* name = "";
+    const char* family = "gemma4"; ///< or "gemma3"
     index_t vocabulary = 262144;
     index_t blocks = 0;
     index_t period = 1; ///< 5: four sliding blocks, one full

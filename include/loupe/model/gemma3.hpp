@@ -7,6 +7,7 @@ namespace loupe::gemma3 {
 
 struct m270_card {
     static constexpr card value{.name = "Gemma 3 270M",
+                                .family = "gemma3",
                                 .blocks = 18,
                                 .period = 6,
                                 .width = 640,
@@ -21,6 +22,7 @@ struct m270_card {
 
 struct b1_card {
     static constexpr card value{.name = "Gemma 3 1B",
+                                .family = "gemma3",
                                 .blocks = 26,
                                 .period = 6,
                                 .width = 1152,
@@ -35,6 +37,7 @@ struct b1_card {
 
 struct b4_card {
     static constexpr card value{.name = "Gemma 3 4B",
+                                .family = "gemma3",
                                 .blocks = 34,
                                 .period = 6,
                                 .width = 2560,
@@ -50,6 +53,7 @@ struct b4_card {
 
 struct b12_card {
     static constexpr card value{.name = "Gemma 3 12B",
+                                .family = "gemma3",
                                 .blocks = 48,
                                 .period = 6,
                                 .width = 3840,
@@ -65,6 +69,7 @@ struct b12_card {
 
 struct b27_card {
     static constexpr card value{.name = "Gemma 3 27B",
+                                .family = "gemma3",
                                 .blocks = 62,
                                 .period = 6,
                                 .width = 5376,
