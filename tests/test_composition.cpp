@@ -62,6 +62,12 @@ concept takes_pruning = requires {
     typename slot::prune<T>;
 };
 
+/// Experts with a sublayer of one's own.
+struct own_experts : feed_forward::experts {
+    template <class Activation, class PostNorm, class Probe>
+    using sublayer = void;
+};
+
 /// E2B's card with one number changed.
 template <auto Member, auto Value>
 struct e2b_but {
@@ -209,6 +215,41 @@ TEST_CASE("composition: an exchange that changes nothing does not compile", "[co
     SUCCEED();
 }
 
+TEST_CASE("composition: parts for experts do not go into models without", "[composition]") {
+    using namespace rule;
+    using sigmoid = slot::router<router::sigmoid>;
+    using two = slot::experts_used<experts_used::exactly<2>>;
+    using routed_alone = slot::dense_branch<dense_branch::off>;
+    static_assert(can_exchange<gemma4::a4b, sigmoid> && can_exchange<gemma4::a4b, two> && can_exchange<gemma4::a4b, routed_alone>);
+    static_assert(can_exchange<gemma4::experts_of_file, sigmoid>);
+    static_assert(!can_exchange<gemma4::e2b, sigmoid> && !can_exchange<gemma4::e2b, two> && !can_exchange<gemma4::e2b, routed_alone>);
+    static_assert(!can_exchange<gemma4::dense_of_file, sigmoid>);
+    // The result is what counts: experts may come along, or go.
+    using experts = slot::feed_forward<feed_forward::experts>;
+    static_assert(can_exchange<gemma4::b12, sigmoid, slot::sizes<gemma4::a4b_card>, experts>);
+    using gated = slot::feed_forward<feed_forward::gated>;
+    static_assert(std::same_as<detail::problem_with<gemma4::a4b, sigmoid, gated>, part_is_for_models_with_experts<sigmoid>>);
+    static_assert(can_exchange<with<gemma4::a4b, sigmoid>, gated>);
+    static_assert(std::same_as<detail::problem_with<gemma4::a4b, routed_alone, slot::feed_forward<own_experts>>, // which is not asked
+                               part_is_for_models_with_experts<routed_alone>>);
+    SUCCEED();
+}
+
+TEST_CASE("composition: the model's share of rotated pairs is no exchange where it is all of them", "[composition]") {
+    using sliding = slot::rope_sliding<rope::proportional<>>;
+    static_assert(std::same_as<detail::problem_with<gemma4::e2b, sliding>, rule::rope_rotates_every_pair_as_before<sliding>>);
+    static_assert(!can_exchange<gemma4::e2b, slot::rope_sliding<rope::partial<>>>);
+    static_assert(!can_exchange<gemma3::m270, slot::rope_full<rope::reversed<>>>);
+    // A share of one's own is one, and so is the model's where there is less than all, or the sizes change with it.
+    static_assert(can_exchange<gemma4::e2b, slot::rope_sliding<rope::proportional<std::ratio<1, 4>>>>);
+    static_assert(can_exchange<gemma4::e2b, slot::rope_full<rope::standard>>);
+    static_assert(can_exchange<with<gemma4::e2b, slot::rope_full<rope::standard>>, slot::rope_full<rope::partial<>>>);
+    static_assert(can_exchange<gemma3::m270, slot::sizes<gemma4::b12_card>, slot::rope_full<rope::proportional<>>>);
+    // What a file says is not known here.
+    static_assert(can_exchange<gemma3::of_file, slot::rope_full<rope::proportional<>>>);
+    SUCCEED();
+}
+
 TEST_CASE("composition: foreign slots and what is no model do not compile", "[composition]") {
     static_assert(!can_exchange<gemma4::e2b, my_slot>);
     static_assert(!can_exchange<gemma4::e2b, rope::none>); // a part without its slot
@@ -314,7 +355,7 @@ TEST_CASE("composition: models that differ in numbers share one stack", "[compos
                          slot::score_scale<scale::one>, slot::embedding_scale<scale::one>, slot::layer_scalar<layer_scalar::one>,
                          slot::kv_sharing<kv_sharing::none>, slot::weights<weights::requantized<format::q8_0>>, slot::sizes<sizes_of_file>,
                          slot::kv_format<format::bf16>, slot::kv_format<format::q8_0>, slot::image_mask<image_mask::within_image>,
-                         slot::feed_forward<feed_forward::gated>, slot::router<router::sigmoid>, slot::executor<threading::serial>>{}));
+                         slot::feed_forward<feed_forward::gated>, slot::executor<threading::serial>>{}));
     static_assert(std::same_as<stack_of<gemma4::e2b>, stack_of<nano::e>> && std::same_as<stack_of<gemma4::e2b>, stack_of<gemma4::e4b>>);
     const auto differs = []<class... B>(type_list<B...>) { return (!std::same_as<stack_of<base>, stack_of<with<base, B>>> && ...); };
     static_assert(differs(type_list<slot::mask_full<mask::sliding<>>, slot::kv<kv::window<3>>, slot::activation<activation::silu>,

@@ -6,6 +6,7 @@ using namespace loupe;
 template <class M>
 using same = M;
 using base = nano::e;
+using experts = nano::a;
 using nope = with<base, slot::rope_full<rope::none>>;
 using narrow = with<nope, slot::kv<kv::window<8>>>;
 
@@ -24,8 +25,12 @@ using name = part::kv;
 using nothing = same<base>;                                         // same -> with, says: nothing_is_exchanged
 using the_same_rope = with<base, slot::rope_full<rope::partial<>>>; // partial -> proportional, says: part_is_already_there<.*rope_full
 using the_same_cap =
-    with<base, slot::kv<kv::window<8>>, slot::final_softcap<softcap::none>>;  // none -> stored, says: part_is_already_there<.*softcap
-using back_again = with<nope, slot::rope_full<rope::standard>>;               // standard -> none, says: part_is_already_there<.*rope::none
+    with<base, slot::kv<kv::window<8>>, slot::final_softcap<softcap::none>>; // none -> stored, says: part_is_already_there<.*softcap
+using back_again = with<nope, slot::rope_full<rope::standard>>;              // standard -> none, says: part_is_already_there<.*rope::none
+using sigmoid = with<experts, slot::router<router::sigmoid>>;            // experts -> base, says: part_is_for_models_with_experts<.*sigmoid
+using two = with<experts, slot::experts_used<experts_used::exactly<2>>>; // experts -> base, says: models_with_experts<.*exactly<2>
+using routed_alone = with<experts, slot::dense_branch<dense_branch::off>>; // experts -> base, says: with_experts<.*dense_branch::off
+using every_pair = with<base, slot::rope_full<rope::partial<>>>; // rope_full -> rope_sliding, says: rotates_every_pair_as_before<.*partial
 using twice = with<base, slot::q_norm<norm::none>, slot::k_norm<norm::none>>; // q_norm -> k_norm, says: slot_is_filled_twice<.*k_norm
 using mistyped = with<base, slot::rope_full<rope::none>>;                     // rope_full -> rope_ful, says: rope_ful
 using mistyped_part = with<base, slot::rope_full<rope::none>>;                // none -> nope, says: nope

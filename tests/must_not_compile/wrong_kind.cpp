@@ -5,7 +5,7 @@ using namespace loupe;
 
 using sizes = with<nano::e, slot::kv<kv::window<8>>>;                                     // kv -> sizes, says: T::value
 using embedding_scale = with<nano::e, slot::score_scale<scale::inverse_sqrt_head_width>>; // score_scale -> embedding_scale, says: factor
-using per_layer_input = with<nano::e, slot::dense_branch<dense_branch::off>>;             // dense_branch -> per_layer_input, says: combine
+using per_layer_input = with<nano::a, slot::dense_branch<dense_branch::off>>;             // dense_branch -> per_layer_input, says: combine
 using rope_sliding = with<nano::e, slot::mask_sliding<mask::causal>>;                     // mask_sliding -> rope_sliding, says: frequency
 using rope_full = with<nano::e, slot::v_norm<norm::none>>;                                // v_norm -> rope_full, says: frequency
 using mask_sliding = with<nano::e, slot::rope_sliding<rope::none>>;                       // rope_sliding -> mask_sliding, says: sees
@@ -16,11 +16,11 @@ using attention_softcap = with<nano::e, slot::activation<activation::silu>>;    
 using q_norm = with<nano::e, slot::final_softcap<softcap::none>>;                         // final_softcap -> q_norm, says: apply
 using k_norm = with<nano::e, slot::activation<activation::relu2>>;                        // activation -> k_norm, says: apply
 using v_norm = with<nano::a, slot::router<router::none>>;                                 // router -> v_norm, says: apply
-using value_full = with<nano::e, slot::dense_branch<dense_branch::off>>;                  // dense_branch -> value_full, says: from_key
+using value_full = with<nano::a, slot::dense_branch<dense_branch::off>>;                  // dense_branch -> value_full, says: from_key
 using kv_sharing_ = with<nano::e, slot::kv<kv::window<8>>>;                               // kv -> kv_sharing, says: donor
 using kv_ = with<nano::e, slot::kv_sharing<kv_sharing::none>>;                            // kv_sharing -> kv, says: sinks
 using kv_format_ = with<nano::e, slot::kv<kv::window<8>>>;                                // kv -> kv_format, says: F::id
-using prune_ = with<nano::e, slot::dense_branch<dense_branch::off>>;                      // dense_branch -> prune, says: recent
+using prune_ = with<nano::a, slot::dense_branch<dense_branch::off>>;                      // dense_branch -> prune, says: recent
 using activation_ = with<nano::e, slot::attention_softcap<softcap::fixed<9>>>;            // attention_softcap -> activation, says: apply
 using feed_forward_ = with<nano::e, slot::activation<activation::silu>>;                  // activation -> feed_forward, says: has_experts
 using router_ = with<nano::a, slot::experts_used<experts_used::exactly<2>>>;              // experts_used -> router, says: uses_experts

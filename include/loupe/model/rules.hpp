@@ -21,6 +21,12 @@ struct this_is_no_part_in_a_slot {};
 /// An exchange that changes nothing would measure the model against itself.
 template <class Binding>
 struct part_is_already_there {};
+/// Router, number of experts and dense branch reach the library's experts alone: elsewhere the exchange would change nothing.
+template <class Binding>
+struct part_is_for_models_with_experts {};
+/// Where the model rotates every pair, its share of them is no change to rope::standard.
+template <class Binding>
+struct rope_rotates_every_pair_as_before {};
 /// Which of two parts was meant?
 template <class Part>
 struct slot_is_filled_twice {};
@@ -213,6 +219,43 @@ struct exchange {
 template <class... Old, class B, class... Rest>
 struct exchange<composition<Old...>, B, Rest...> : exchange<typename insert<B, type_list<>, type_list<Old...>>::type, Rest...> {};
 
+template <class T>
+inline constexpr bool has_library_experts = T::has_experts && !is::own_sublayer<T>;
+template <class Part>
+inline constexpr bool is_for_experts = is_one_of<Part, part::router, part::experts_used, part::dense_branch>;
+
+/// Whether that rope turns every pair at its own frequency, θ^(−2i/D): by its name, or because the card's share is all of them. Of files
+/// nobody knows it here.
+template <class Rope, class Sizes, class Part>
+constexpr bool rotates_every_pair() {
+    if constexpr (is::card_type<Sizes> && is_one_of<Rope, rope::proportional<>, rope::partial<>, rope::reversed<>>) {
+        return std::same_as<Part, part::rope_sliding> || Sizes::value.rope_share_full == 1; // cards have no share of sliding blocks
+    } else {
+        return std::same_as<Rope, rope::standard>;
+    }
+}
+template <class M, class Result, class Part>
+constexpr bool rope_stays() {
+    if constexpr (is_one_of<Part, part::rope_sliding, part::rope_full>) {
+        return rotates_every_pair<bound_type<M, Part>, bound_type<M, part::sizes>, Part>() &&
+               rotates_every_pair<bound_type<Result, Part>, bound_type<Result, part::sizes>, Part>();
+    } else {
+        return false;
+    }
+}
+
+// What is wrong with an exchange by B, which makes Result of M.
+template <class M, class Result, class B>
+constexpr auto problem_in_result() {
+    if constexpr (is_for_experts<typename B::part> && !has_library_experts<bound_type<Result, part::feed_forward>>) {
+        return rule::part_is_for_models_with_experts<B>{};
+    } else if constexpr (rope_stays<M, Result, typename B::part>()) {
+        return rule::rope_rotates_every_pair_as_before<B>{};
+    } else {
+        return rule::all_hold{};
+    }
+}
+
 template <class M, class... Bindings>
 constexpr auto problem_of_exchange() {
     using no_binding = problem_in_bindings<Bindings...>;
@@ -228,7 +271,13 @@ constexpr auto problem_of_exchange() {
         if constexpr (!is::sound<no_exchange>) {
             return no_exchange{};
         } else {
-            return first_problem<typename exchange<M, Bindings...>::type>();
+            using result = typename exchange<M, Bindings...>::type;
+            using no_effect = typename first_broken<decltype(problem_in_result<M, result, Bindings>())...>::type;
+            if constexpr (!is::sound<no_effect>) {
+                return no_effect{};
+            } else {
+                return first_problem<result>();
+            }
         }
     }
 }
@@ -263,8 +312,8 @@ template <class... Bindings>
 requires is::sound<decltype(detail::problem_of_composition<Bindings...>())>
 using compose = typename detail::exchange<composition<>, Bindings...>::type;
 
-/// Model M with one or more parts exchanged. Does not compile if a slot does not exist, a part is already there, or the result breaks a
-/// rule.
+/// Model M with one or more parts exchanged. Does not compile if a slot does not exist, a part is already there or of no effect on this
+/// model, or the result breaks a rule.
 template <is::model M, class... Bindings>
 requires is::sound<detail::problem_with<M, Bindings...>>
 using with = typename detail::exchange<M, Bindings...>::type;
