@@ -90,7 +90,8 @@ inline constexpr index_t key_span = 1024;
 ///
 ///   m' = max(m, max_j s_j),  l' = l e^(m − m') + Σ_j e^(s_j − m'),  y' = y e^(m − m') + Σ_j e^(s_j − m') v_j,  at the end y / l
 ///
-/// A key that a row does not see changes none of its bits, so rows may be computed beside any others.
+/// A key that a row does not see changes none of its bits, so rows may be computed beside any others, while values are finite: its weight
+/// is 0, and 0 · ∞ is no number.
 class alignas(64) attention_sums { // threads work on neighbours
     index_t rows_ = 0, width_ = 0;
     std::vector<float> largest_, total_;
