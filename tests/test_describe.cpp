@@ -196,6 +196,11 @@ TEST_CASE("describe: a checkpoint is compared with the nearest card", "[describe
     using base = gemma4::per_layer_of_file;
     const std::string text = describe_checkpoint<base, gemma4::e2b, gemma4::e4b, nano::e>(e.sizes, *e.weights, false);
     CHECK(text.find("sizes are those of nano-e") != std::string::npos);
+    CHECK(text.find("parts that differ") == std::string::npos); // what the file decides alike is no difference
+    auto with_images = e.sizes;
+    with_images.images_see_themselves = true;
+    CHECK((describe_checkpoint<base, nano::e>(with_images, *e.weights, false).find("it: image_mask: image_mask::causal → ") !=
+           std::string::npos));
     CHECK(text.find("BF16") != std::string::npos);
     const std::string far = describe_checkpoint<base, gemma4::e2b, gemma4::e4b>(e.sizes, *e.weights, false);
     CHECK((far.find("nearest stock variant: Gemma 4 E2B") != std::string::npos));
@@ -203,6 +208,7 @@ TEST_CASE("describe: a checkpoint is compared with the nearest card", "[describe
     const auto json = nlohmann::json::parse(describe_checkpoint<base, gemma4::e2b, nano::e>(e.sizes, *e.weights, true));
     CHECK(json["nearest"] == "nano-e");
     CHECK(json["differs_in"] == "");
+    CHECK(json["differs_in_parts"] == "");
     index_t bytes = 0;
     for (const auto& f : json["formats"]) bytes += f["bytes"].get<index_t>();
     CHECK(bytes > 12'000'000);

@@ -78,6 +78,9 @@ usage 'context of one' score "$nano" --text x --context 1
 usage 'a word for a number' score "$nano" --text x --context many
 usage 'no tokens to make' generate "$nano" --prompt a -n 0
 usage 'negative temperature' generate "$nano" --prompt a --temperature -1
+usage 'temperature that is no number' generate "$nano" --prompt a --temperature nan
+usage 'two results in one file' ablate "$nano" --text x --html out --json ./out
+usage 'a result over its text' score "$nano" --text x --json ./x
 usage 'negative threads' generate "$nano" --prompt a --threads -1
 usage 'no ids' logits "$nano" --out "$work/x.npy"
 works 'help' --help

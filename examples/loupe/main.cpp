@@ -4,11 +4,17 @@
 #include <loupe/core/error.hpp>
 
 #include <CLI/CLI.hpp>
+#include <fmt/core.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <exception>
+#include <filesystem>
+#include <initializer_list>
 #include <new>
+#include <string>
 #include <system_error>
+#include <vector>
 
 namespace {
 
@@ -48,6 +54,35 @@ void add_kv(CLI::App* c, std::string& format) {
         ->capture_default_str();
 }
 
+/// Numbers between two: not a NaN, which CLI::Range lets pass.
+CLI::Validator between(double lowest, double highest) {
+    return CLI::Validator(
+        [=](const std::string& text) {
+            double value = 0;
+            const bool is_number = CLI::detail::lexical_cast(text, value);
+            return is_number && value >= lowest && value <= highest
+                       ? std::string()
+                       : fmt::format("expected a number between {} and {}, found {}", lowest, highest, text);
+        },
+        fmt::format("FLOAT in [{} - {}]", lowest, highest), "between");
+}
+
+/// No result is written over another, or over what it is made from. Names that are not given are empty.
+void expect_apart(std::initializer_list<std::string> results, std::initializer_list<std::string> inputs) {
+    std::vector<std::filesystem::path> taken;
+    std::error_code ignored;
+    const auto place = [&](const std::string& name) { return std::filesystem::weakly_canonical(std::filesystem::absolute(name), ignored); };
+    for (const std::string& name : inputs)
+        if (!name.empty()) taken.push_back(place(name));
+    for (const std::string& name : results) {
+        if (name.empty() || std::filesystem::is_other(std::filesystem::status(name, ignored))) continue; // devices hold nothing
+        const std::filesystem::path file = place(name);
+        if (std::find(taken.begin(), taken.end(), file) != taken.end())
+            throw CLI::ValidationError(name, "expected a file of its own for every result, found it named twice");
+        taken.push_back(file);
+    }
+}
+
 int report(const char* what, int code) {
     std::fprintf(stderr, "loupe: %s\n", what);
     return code;
@@ -84,13 +119,13 @@ int run(int argc, char** argv) {
     c->add_option("-n", generate.count, "number of tokens at most")->check(CLI::Range(1, 1 << 30))->capture_default_str();
     c->add_flag("--greedy", generate.greedy, "always the most likely token");
     c->add_option("--temperature", generate.temperature, "divides the logits before sampling")
-        ->check(CLI::Range(1e-4, 1e4))
+        ->check(between(1e-4, 1e4))
         ->capture_default_str();
     c->add_option("--top-k", generate.top_k, "sample among the k most likely; 0: all")
         ->check(CLI::Range(0, 1 << 30))
         ->capture_default_str();
     c->add_option("--top-p", generate.top_p, "sample among the most likely that together reach this probability")
-        ->check(CLI::Range(1e-6, 1.0))
+        ->check(between(1e-6, 1.0))
         ->capture_default_str();
     c->add_option("--seed", generate.seed, "of the sampling")->capture_default_str();
     c->add_flag("--chat", generate.chat, "the prompt is a user's turn of a chat");
@@ -113,6 +148,7 @@ int run(int argc, char** argv) {
     add_threads(c, score.threads);
     c->callback([&] {
         if (score.text.empty() && score.tasks.empty()) throw CLI::RequiredError("--text or --tasks");
+        expect_apart({score.json}, {score.model, score.text, score.tasks});
         program::score(score);
     });
 
@@ -125,7 +161,10 @@ int run(int argc, char** argv) {
     c->add_option("--image-blocks", logits.image_blocks, "positions that are images, e.g. 5:11,18:32 (end excluded)");
     c->add_option("--chunk", logits.chunk, "tokens read at a time; 0: all at once")->check(CLI::Range(0, 1 << 24))->capture_default_str();
     add_threads(c, logits.threads);
-    c->callback([&] { program::logits(logits); });
+    c->callback([&] {
+        expect_apart({logits.out, logits.layers}, {logits.model});
+        program::logits(logits);
+    });
 
     program::ablate_options ablate;
     c = command(app, "ablate", "exchanges one part at a time and compares with the stock model on the same tokens, with 95 % intervals",
@@ -142,6 +181,7 @@ int run(int argc, char** argv) {
     add_threads(c, ablate.threads);
     c->callback([&] {
         if (ablate.text.empty() && ablate.tasks.empty()) throw CLI::RequiredError("--text or --tasks");
+        expect_apart({ablate.json, ablate.html}, {ablate.model, ablate.text, ablate.tasks});
         program::ablate(ablate);
     });
 

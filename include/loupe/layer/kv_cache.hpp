@@ -27,9 +27,9 @@ class kv_cache {
     index_t row_bytes() const { return format_->row_bytes(width_); }
     void resize(index_t rows) {
         if (rows > std::numeric_limits<index_t>::max() / std::max<index_t>(1, row_bytes())) throw std::bad_alloc();
-        rows_ = rows;
         keys_.resize(static_cast<std::size_t>(rows * row_bytes()));
         values_.resize(static_cast<std::size_t>(rows * row_bytes()));
+        rows_ = rows; // last: without memory for both, there are as many as before
     }
     std::byte* key(index_t position) { return keys_.data() + row(position) * row_bytes(); }
     std::byte* value(index_t position) { return values_.data() + row(position) * row_bytes(); }

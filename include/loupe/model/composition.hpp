@@ -142,12 +142,12 @@ inline void append_difference(std::string& text, std::string_view part, std::str
 template <class A, class B, class... Parts>
 concept differs_only_in = is::model<A> && is::model<B> && is::sound<typename detail::difference<A, B, Parts...>::problem>;
 
-/// What differs, as text: "rope_full: rope::proportional<…> → rope::none", one line for each slot; empty if nothing does.
-template <is::model A, is::model B>
+/// What differs, as text: "rope_full: rope::proportional<…> → rope::none", one line for each slot but `Except`; empty if nothing does.
+template <is::model A, is::model B, class... Except>
 std::string diff() {
     std::string text;
     for_each_type(part::all{}, [&text]<class Part>() {
-        if constexpr (!same_part<A, B, Part>) {
+        if constexpr (!same_part<A, B, Part> && !detail::is_one_of<Part, Except...>) {
             detail::append_difference(text, Part::name, detail::raw_type_name<part_of<A, Part>>(),
                                       detail::raw_type_name<part_of<B, Part>>());
         }

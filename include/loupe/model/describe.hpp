@@ -250,6 +250,15 @@ std::string card_mismatch(const dimensions& d) {
     }
 }
 
+/// How a composition for the sizes of a file differs from a stock variant. What the file decides is none where it decides alike: widths,
+/// which are compared as sizes, and whether images see themselves.
+template <is::model M, is::model OfFile>
+std::string parts_that_differ(const dimensions& d) {
+    using part::feed_forward, part::image_mask, part::sizes;
+    return d.images_see_themselves == part_of<M, image_mask>::sees_block ? diff<M, OfFile, sizes, feed_forward, image_mask>()
+                                                                         : diff<M, OfFile, sizes, feed_forward>();
+}
+
 /// Bytes by format, each tensor once.
 inline std::map<std::string, std::pair<index_t, index_t>> bytes_by_format(const decoder_weights& w) {
     std::map<std::string, std::pair<index_t, index_t>> out;
@@ -286,14 +295,14 @@ std::string describe_checkpoint(const dimensions& d, const decoder_weights& w, b
             fewest = differences;
             nearest = part_of<M, part::sizes>::value.name;
             mismatch = m;
-            parts = diff<M, with<Base, slot::sizes<part_of<M, part::sizes>>>>();
+            parts = detail::parts_that_differ<M, Base>(d);
         }
     };
     (consider.template operator()<Cards>(), ...);
     const part_node tree = tree_of<Base>(d, w.head.data == w.embedding.data);
     const auto formats = detail::bytes_by_format(w);
     if (json) {
-        nlohmann::ordered_json j{{"nearest", nearest}, {"differs_in", mismatch}, {"tree", to_json(tree)}};
+        nlohmann::ordered_json j{{"nearest", nearest}, {"differs_in", mismatch}, {"differs_in_parts", parts}, {"tree", to_json(tree)}};
         for (const auto& [name, v] : formats) j["formats"][name] = {{"tensors", v.first}, {"bytes", v.second}};
         return j.dump(2) + "\n";
     }
