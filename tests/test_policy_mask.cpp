@@ -196,6 +196,21 @@ TEST_CASE("kv: a window beyond the text takes memory for the text only", "[polic
         cache.keys(0).read(cache.row(p), row);
         REQUIRE(row[7] == static_cast<float>(p));
     }
+    cache.make_room(0, 1); // another sequence
+    CHECK(cache.oldest() == 0);
+    kv_cache past(8, 2, index_t{1} << 40);
+    past.make_room_for_past(300);
+    const auto fill = [&](index_t p) {
+        std::ranges::fill(row, static_cast<float>(p));
+        past.write(p, row, row);
+    };
+    for (index_t p = 0; p < 300; ++p) fill(p);
+    for (index_t p = 300; p < 500; ++p) past.make_room(p, 1), fill(p);
+    CHECK(past.can_rewind(3));
+    for (index_t p = 0; p < 500; ++p) {
+        past.values(0).read(past.row(p), row);
+        REQUIRE(row[0] == static_cast<float>(p));
+    }
     kv_cache wide(index_t{1} << 28, 0, 0); // rows · bytes of a row would not fit 64 bits
     CHECK_THROWS_AS(wide.make_room(0, index_t{1} << 40), std::bad_alloc);
 }

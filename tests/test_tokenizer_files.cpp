@@ -137,6 +137,10 @@ TEST_CASE("tokenizer.json: added tokens beyond the embedding are left out, ordin
     vocabulary v = detail::read_gguf_vocabulary(k, "test.gguf");
     detail::leave_out_beyond(v, 5);
     CHECK(tokenizer(v).size() == 5);
+    k.floats["tokenizer.ggml.scores"].pop_back(); // fewer than tokens: not made up, refused
+    v = detail::read_gguf_vocabulary(k, "test.gguf");
+    detail::leave_out_beyond(v, 5);
+    CHECK(contains(tests::refusal([&] { return tokenizer(v); }), "scores"));
 }
 
 TEST_CASE("tokenizer: a special token that is no whole characters is refused, since it would cut one", "[tokenizer]") {
@@ -165,6 +169,10 @@ TEST_CASE("tokenizer: whether answers begin with an empty thought stands in the 
     CHECK(has());
     save(folder / "tokenizer_config.json", json{{"chat_template", without}}.dump());
     CHECK_FALSE(has());
+    save(folder / "chat_template.jinja", ""); // says nothing
+    CHECK_FALSE(has());
+    save(folder / "chat_template.jinja", with); // goes first
+    CHECK(has());
     keys k = base_keys();
     CHECK_FALSE(detail::read_gguf_vocabulary(k, "test.gguf").empty_thought);
     k.strings["tokenizer.chat_template"] = with;

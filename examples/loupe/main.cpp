@@ -77,8 +77,12 @@ void expect_apart(std::initializer_list<std::string> results, std::initializer_l
     for (const std::string& name : results) {
         if (name.empty() || std::filesystem::is_other(std::filesystem::status(name, ignored))) continue; // devices hold nothing
         const std::filesystem::path file = place(name);
-        if (std::find(taken.begin(), taken.end(), file) != taken.end())
-            throw CLI::ValidationError(name, "expected a file of its own for every result, found it named twice");
+        const auto is_in_the_way = [&](const std::filesystem::path& other) { // a folder with all that lies in it
+            return file == other || (file.parent_path() == other && std::filesystem::is_directory(other, ignored));
+        };
+        if (!file.empty() && std::any_of(taken.begin(), taken.end(), is_in_the_way))
+            throw CLI::ValidationError(
+                name, "expected a file of its own for every result, found one that is named twice or belongs to the model");
         taken.push_back(file);
     }
 }

@@ -152,7 +152,8 @@ class pool::team {
             };
             if (!spin_until(called)) {
                 std::unique_lock lock(mutex_);
-                start_.wait(lock, called);
+                if (!called()) start_.wait(lock);
+                continue; // the loop may be over already, and the next one near
             }
             if (stopping_) return;
             if (!state_.compare_exchange_weak(state, state + one_inside)) continue; // others enter or leave, or the door was shut

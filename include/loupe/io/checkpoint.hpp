@@ -30,8 +30,14 @@ struct checkpoint {
 /// Only the tokenizer of a .gguf file or a folder: quick, whatever the model's size.
 inline tokenizer open_tokenizer(const std::filesystem::path& path) {
     std::error_code ignored;
-    if (std::filesystem::is_directory(path, ignored)) return tokenizer::from_folder(path);
-    return tokenizer::from_gguf(gguf::open(path));
+    if (std::filesystem::is_directory(path, ignored)) {
+        return tokenizer::from_folder(path, detail::is_there(path / "config.json") ? dimensions_from_config(path).vocabulary
+                                                                                   : tokenizer::every_token);
+    }
+    const auto file = gguf::open(path);
+    const tensor* const embedding = file.find("token_embd.weight");
+    const bool has_rows = embedding != nullptr && !embedding->shape.empty();
+    return tokenizer::from_gguf(file, has_rows ? embedding->shape.front() : tokenizer::every_token);
 }
 
 /// Opens a .gguf file or a folder with config.json, safetensors and tokenizer.json. Errors name file, key or tensor.

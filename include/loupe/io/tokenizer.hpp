@@ -177,6 +177,7 @@ class merge_table {
 class tokenizer {
   public:
     static constexpr index_t every_token = std::numeric_limits<token_id>::max();
+    // `rows`: of the embedding; what was added to the vocabulary beyond them is left out, an ordinary piece there is an error.
     /// From a GGUF file of tokenizer model `llama` (Gemma 1 to 3) or `gemma4`. Errors: missing keys, sizes that differ, ids out of range.
     static tokenizer from_gguf(const gguf& file, index_t rows = every_token);
     /// From tokenizer.json in `folder`; ids of bos and eos from tokenizer_config.json, generation_config.json and config.json if they are

@@ -26,6 +26,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <system_error>
 #include <unordered_map>
 #include <utility>
 #include <vector>
@@ -294,15 +295,16 @@ inline vocabulary read_json_vocabulary(const nlohmann::json& file, std::string s
 /// Leaves out what was added to a vocabulary beyond the first `rows` ids, as many as an embedding has rows: the tokenizer of the text-only
 /// Gemma 3 models has an image token there. Such a token is text like any other then. Error: a piece of ordinary text beyond.
 inline void leave_out_beyond(vocabulary& v, index_t rows) {
-    const auto most = static_cast<std::size_t>(rows);
-    for (std::size_t i = most; i < v.texts.size(); ++i) {
-        const token_kind kind = i < v.kinds.size() ? v.kinds[i] : token_kind::undefined;
+    const auto most = static_cast<std::size_t>(rows), count = v.texts.size();
+    if (v.kinds.size() != count || (v.by_score && v.scores.size() != count)) return; // `tokenizer` refuses it
+    for (std::size_t i = most; i < count; ++i) {
+        const token_kind kind = v.kinds[i];
         if (kind != token_kind::control && kind != token_kind::user_defined && kind != token_kind::unused)
             throw error(fmt::format("{}: expected at most {} tokens, as many as the embedding has rows, and control or user-defined tokens "
                                     "beyond; found {} with id {}",
                                     v.source, rows, shown(v.texts[i]), i));
     }
-    if (v.texts.size() <= most) return;
+    if (count <= most) return;
     v.texts.resize(most);
     v.kinds.resize(most);
     if (v.by_score) v.scores.resize(most);
@@ -327,10 +329,6 @@ inline void read_json_ids(const std::filesystem::path& folder, vocabulary& v) {
         if (found == v.texts.end()) return std::nullopt;
         return static_cast<token_id>(found - v.texts.begin());
     };
-    if (const auto path = folder / "chat_template.jinja"; is_there(path)) {
-        const mapped_file chat = mapped_file::open(path);
-        v.empty_thought = has_empty_thought({reinterpret_cast<const char*>(chat.data()), static_cast<std::size_t>(chat.size())});
-    }
     if (const auto path = folder / "tokenizer_config.json"; is_there(path)) {
         const json config = read_json(path);
         if (const auto chat = config.is_object() ? config.find("chat_template") : config.end(); chat != config.end() && chat->is_string())
@@ -338,6 +336,12 @@ inline void read_json_ids(const std::filesystem::path& folder, vocabulary& v) {
         if (const auto text = named_token(config, "bos_token")) v.bos = by_text(*text);
         if (const auto text = named_token(config, "eos_token"))
             if (const auto id = by_text(*text)) v.ends.push_back(*id);
+    }
+    std::error_code ignored;
+    if (const auto path = folder / "chat_template.jinja"; // goes before what tokenizer_config.json says
+        is_there(path) && std::filesystem::file_size(path, ignored) != 0) {
+        const mapped_file chat = mapped_file::open(path);
+        v.empty_thought = has_empty_thought({reinterpret_cast<const char*>(chat.data()), static_cast<std::size_t>(chat.size())});
     }
     for (const char* name : {"generation_config.json", "config.json"}) {
         const auto path = folder / name;

@@ -64,9 +64,10 @@ class kv_cache {
             return;
         }
         if (length == 0) oldest_ = 0;
-        largest_ring_ = std::max(largest_ring_, reach_ - 1 + count);
-        const index_t needed = std::min(largest_ring_, std::max<index_t>(1, length + count - sinks_)); // a window may exceed any text
-        if (needed > ring_) enlarge(std::clamp(ring_ + ring_ / 2, needed, largest_ring_), length);
+        const index_t largest = std::max(largest_ring_, reach_ - 1 + count);
+        const index_t needed = std::min(largest, std::max<index_t>(1, length + count - sinks_)); // a window may exceed any text
+        if (needed > ring_) enlarge(std::clamp(ring_ + ring_ / 2, needed, largest), length);
+        largest_ring_ = largest;
         oldest_ = std::max(oldest_, length + count - ring_);
     }
 
@@ -89,7 +90,6 @@ class kv_cache {
     void enlarge(index_t ring, index_t length) {
         kv_cache larger(width_, sinks_, reach_, *format_);
         larger.ring_ = ring;
-        larger.largest_ring_ = largest_ring_;
         larger.oldest_ = oldest_;
         larger.resize(sinks_ + ring);
         // Rows that are not held have no weight, but a block of keys is read as a whole: zeros, whatever a format makes of empty bytes.
