@@ -79,9 +79,10 @@ usage 'a word for a number' score "$nano" --text x --context many
 usage 'no tokens to make' generate "$nano" --prompt a -n 0
 usage 'negative temperature' generate "$nano" --prompt a --temperature -1
 usage 'temperature that is no number' generate "$nano" --prompt a --temperature nan
-usage 'two results in one file' ablate "$nano" --text x --html out --json ./out
+usage 'two results in one file' ablate "$nano" --text x --html "$work/result" --json "$work/./result"
+usage 'two results on standard output' ablate "$nano" --text x --html - --json -
 usage 'a result over a file of its model' score "$nano" --text x --json "$nano/config.json"
-usage 'a result over its text' score "$nano" --text x --json ./x
+usage 'a result over its text' score "$nano" --text "$work/text" --json "$work/./text"
 usage 'negative threads' generate "$nano" --prompt a --threads -1
 usage 'no ids' logits "$nano" --out "$work/x.npy"
 works 'help' --help

@@ -71,14 +71,20 @@ CLI::Validator between(double lowest, double highest) {
 void expect_apart(std::initializer_list<std::string> results, std::initializer_list<std::string> inputs) {
     std::vector<std::filesystem::path> taken;
     std::error_code ignored;
-    const auto place = [&](const std::string& name) { return std::filesystem::weakly_canonical(std::filesystem::absolute(name), ignored); };
+    const auto place = [&](const std::string& name) {
+        return name == "-" ? std::filesystem::path(name) : std::filesystem::weakly_canonical(std::filesystem::absolute(name), ignored);
+    };
+    const auto is_part_of_a_model = [](const std::string& file) {
+        return file.ends_with("config.json") || file.ends_with("tokenizer.json") || file.ends_with(".safetensors") ||
+               file.ends_with(".safetensors.index.json") || file.ends_with(".jinja");
+    };
     for (const std::string& name : inputs)
         if (!name.empty()) taken.push_back(place(name));
     for (const std::string& name : results) {
         if (name.empty() || std::filesystem::is_other(std::filesystem::status(name, ignored))) continue; // devices hold nothing
         const std::filesystem::path file = place(name);
-        const auto is_in_the_way = [&](const std::filesystem::path& other) { // a folder with all that lies in it
-            return file == other || (file.parent_path() == other && std::filesystem::is_directory(other, ignored));
+        const auto is_in_the_way = [&](const std::filesystem::path& other) { // a folder with what makes it a model
+            return file == other || (file.parent_path() == other && is_part_of_a_model(file.filename().string()));
         };
         if (!file.empty() && std::any_of(taken.begin(), taken.end(), is_in_the_way))
             throw CLI::ValidationError(

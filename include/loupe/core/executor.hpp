@@ -102,10 +102,10 @@ namespace threading {
 
 /// A loop is four plain members and the place of the next range. The caller writes them while its door is shut and nobody is inside: then
 /// no worker reads them. It opens the door, works itself, shuts the door when no range is left, and waits for those who are inside, not for
-/// workers that never came: one that the system keeps from running holds nobody up, and misses a loop that did not need it. Number of the
-/// loop, door and those inside are one atomic, so that a worker that has seen the door of an earlier loop does not get in. The caller's
-/// writes are seen through its opening, what the bodies wrote through their leaving. No wake-up is lost: a sleeper tests its condition with
-/// the mutex held, and the door opens under it, while the last to leave takes it between leaving and its call.
+/// workers that never came: one that the system keeps from running misses a loop, which did not need it. Number of the loop, door and those
+/// inside are one atomic, so that a worker that has seen the door of an earlier loop does not get in. The caller's writes are seen through
+/// its opening, what the bodies wrote through their leaving. No wake-up is lost: a sleeper tests its condition with the mutex held, and the
+/// door opens under it, while the last to leave takes it between leaving and its call.
 class pool::team {
     std::vector<std::thread> threads_;
     std::mutex mutex_;

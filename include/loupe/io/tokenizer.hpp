@@ -176,8 +176,9 @@ class merge_table {
 /// Text to tokens and back. Immutable, so threads may share it; copies share the texts.
 class tokenizer {
   public:
+    /// `rows` of the functions below: of the embedding. What was added to the vocabulary beyond them is left out, an ordinary piece there
+    /// is an error.
     static constexpr index_t every_token = std::numeric_limits<token_id>::max();
-    // `rows`: of the embedding; what was added to the vocabulary beyond them is left out, an ordinary piece there is an error.
     /// From a GGUF file of tokenizer model `llama` (Gemma 1 to 3) or `gemma4`. Errors: missing keys, sizes that differ, ids out of range.
     static tokenizer from_gguf(const gguf& file, index_t rows = every_token);
     /// From tokenizer.json in `folder`; ids of bos and eos from tokenizer_config.json, generation_config.json and config.json if they are
@@ -688,7 +689,7 @@ inline tokenizer tokenizer::from_gguf(const gguf& file, index_t rows) {
 inline tokenizer tokenizer::from_folder(const std::filesystem::path& folder, index_t rows) {
     const std::filesystem::path path = folder / "tokenizer.json";
     vocabulary v = detail::read_json_vocabulary(detail::read_json(path), path.string());
-    detail::read_json_ids(folder, v);
+    detail::read_files_beside(folder, v);
     detail::leave_out_beyond(v, rows);
     return tokenizer(std::move(v));
 }

@@ -321,7 +321,7 @@ inline std::optional<std::string> named_token(const nlohmann::json& config, cons
 }
 
 /// Ids of bos and eos, and how chats look, in the files beside tokenizer.json. What generation_config.json says goes before config.json.
-inline void read_json_ids(const std::filesystem::path& folder, vocabulary& v) {
+inline void read_files_beside(const std::filesystem::path& folder, vocabulary& v) {
     using nlohmann::json;
     const auto size = static_cast<index_t>(v.texts.size());
     const auto by_text = [&](const std::string& text) -> std::optional<token_id> {
