@@ -7,6 +7,7 @@
 
 #include <bit>
 #include <cmath>
+#include <limits>
 #include <random>
 #include <vector>
 
@@ -226,4 +227,103 @@ TEST_CASE("attention: a query that sees nothing gives zeros", "[attention]") {
     std::vector<float> out(5, 7.0F);
     sums.finish(0, out);
     CHECK(out == std::vector<float>(5, 0.0F));
+}
+
+namespace {
+
+constexpr float not_a_number = std::numeric_limits<float>::quiet_NaN();
+
+/// What the last of `length` positions mixes, of values that are all 1, if key `bad` is no number.
+float mixed_beside(index_t length, index_t bad) {
+    constexpr index_t D = 64;
+    kv_cache cache(D, 0, 0);
+    cache.make_room(0, length);
+    const std::vector<float> key(D, 0.1F), no_key(D, not_a_number), value(D, 1.0F), query(D, 0.1F);
+    for (index_t p = 0; p < length; ++p) cache.write(p, p == bad ? no_key : key, value);
+    workspace memory;
+    rope_table none;
+    executor one(1);
+    const std::vector<token_id> ids(1);
+    context c{one, memory, length - 1, 1, ids, {}, none, none, 1e-6F};
+    std::vector<float> out(D, 7.0F);
+    attend<mask::causal, kv::full, softcap::none, false, probe::none>(c, {0, 1, 1, D, {0}, 1, 0, false}, {query.data(), 1, D}, cache,
+                                                                      {out.data(), 1, D});
+    return out[0];
+}
+
+/// Takes key 0 away from all queries, and may look at what becomes of the weights.
+template <bool Looks>
+struct first_key_knocked_out {
+    template <class Place>
+    static constexpr bool watches = std::same_as<Place, at::attn_scores> || (Looks && std::same_as<Place, at::attn_probs>);
+    template <class Place>
+    void operator()(Place, index_t, index_t, matrix_view<float> x) {
+        for (index_t h = 0; h < x.rows && std::same_as<Place, at::attn_scores>; ++h) x[h][0] = kernel::attention_sums::unseen;
+    }
+};
+
+/// Lets attention of the same kind read something else, whenever it is called.
+struct reads_another : looks {
+    index_t* left;
+    template <class Place>
+    void operator()(Place, index_t, index_t, matrix_view<float>) {
+        if (--*left != 0) return;
+        long_context other(2000, 1, 8, 0);
+        attended<mask::causal>(other, {0, heads, kv_heads, 8, {0}, 0.3F, 0, false}, 1, reads_another{{}, left});
+    }
+};
+
+} // namespace
+
+TEST_CASE("attention: a key that is no number is not passed over, wherever it lies", "[attention]") {
+    CHECK(mixed_beside(101, -1) == 1.0F);
+    for (const index_t bad : {0, 3, 7, 8, 15, 31, 56, 59, 63, 64, 71, 99, 100}) {
+        INFO("key " << bad);
+        CHECK(std::isnan(mixed_beside(101, bad)));
+        CHECK(std::isnan(mixed_beside(1200, bad))); // two spans
+    }
+    CHECK(std::isnan(mixed_beside(1, 0)));
+}
+
+TEST_CASE("attention: a query whose keys are all knocked out mixes nothing, whoever looks", "[attention]") {
+    constexpr index_t D = 16, n = 3;
+    long_context all(n, n, D, 0);
+    const attention_sizes sizes{0, heads, kv_heads, D, {0}, 0.3F, 0, false};
+    const auto check = [&]<class Probe, bool Prunes>(Probe probe, std::bool_constant<Prunes>) {
+        executor one(1);
+        auto c = watched_by(probe, all.chunk(one));
+        std::vector<float> out(static_cast<std::size_t>(n * heads * D), 7.0F), received(static_cast<std::size_t>(n * n), 0.0F);
+        if (Prunes) c.received = {received.data(), n, n};
+        attend<mask::causal, kv::full, softcap::none, Prunes, Probe>(c, sizes, all.q(), all.cache, {out.data(), n, heads * D});
+        for (index_t i = 0; i < heads * D; ++i) CHECK(out[static_cast<std::size_t>(i)] == 0.0F);
+        CHECK(received[0] == 0.0F);
+        if (Prunes) CHECK(received[4] == Approx(heads)); // what query 1 gives key 1
+        return out;
+    };
+    const auto alone = check(first_key_knocked_out<false>{}, std::false_type{});
+    CHECK(check(first_key_knocked_out<true>{}, std::false_type{}) == alone);
+    CHECK(check(first_key_knocked_out<true>{}, std::true_type{}) == alone);
+}
+
+TEST_CASE("attention: a probe may let attention of the same kind read something else", "[attention]") {
+    long_context all(70, 2, 16, 0);
+    const attention_sizes sizes{0, heads, kv_heads, 16, {0}, 0.3F, 0, false};
+    const auto alone = attended<mask::causal>(all, sizes, 1);
+    for (index_t call = 1; call <= 4; ++call) { // scores and weights of two queries
+        index_t left = call;
+        CHECK(attended<mask::causal>(all, sizes, 1, reads_another{{}, &left}) == alone);
+        CHECK(left < 0);
+    }
+}
+
+TEST_CASE("attention: a window of any size holds a text", "[attention]") {
+    constexpr index_t most = std::numeric_limits<index_t>::max(), D = 8;
+    kv_cache cache(D, 0, mask::sliding<most>::reach({}));
+    const std::vector<float> row(D, 1.0F);
+    for (index_t p = 0; p < 100; p += 4) {
+        cache.make_room(p, 4);
+        for (index_t i = 0; i < 4; ++i) cache.write(p + i, row, row);
+    }
+    CHECK(cache.holds(0));
+    CHECK(cache.bytes() < 1000 * D * 8);
 }

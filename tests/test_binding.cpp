@@ -17,12 +17,6 @@
 #include <unistd.h>
 
 using namespace loupe;
-#if LOUPE_CATCH2_MAJOR >= 3
-using Catch::Matchers::ContainsSubstring;
-#define Contains ContainsSubstring
-#else
-using Catch::Matchers::Contains;
-#endif
 
 namespace {
 

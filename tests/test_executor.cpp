@@ -94,6 +94,23 @@ TEST_CASE("executor: a worker that does not come holds no loop up", "[executor]"
     meet(); // and comes back
 }
 
+TEST_CASE("executor: a loop within another's body is refused, however short they are", "[executor]") {
+    for (const index_t threads : {1, 2}) {
+        executor run(threads);
+        for (const index_t outer : {1, 100}) {
+            for (const index_t inner : {1, 100}) {
+                const auto nested = [&] {
+                    run.for_ranges(outer, 10, [&](index_t, index_t) { run.for_ranges(inner, 10, [](index_t, index_t) {}); });
+                };
+                CHECK_THROWS_WITH(nested(), Contains("expected loops one after the other"));
+            }
+        }
+        index_t sum = 0;
+        run.for_ranges(5, 10, [&](index_t first, index_t last) { sum += last - first; }); // what was thrown ended the loop
+        CHECK(sum == 5);
+    }
+}
+
 TEST_CASE("executor: serial has one thread, whatever is asked for", "[executor]") {
     tests::expect_an_executor<threading::serial>();
     CHECK(executor::of<threading::serial>(8).size() == 1);

@@ -272,6 +272,26 @@ TEST_CASE("encoders survive values that are not numbers, infinite, or too small 
     }
 }
 
+TEST_CASE("what a cache makes of a NaN is none of the block's numbers", "[format]") {
+    for (const auto* f : {&format::info_of<format::f32>(), &format::info_of<format::f16>(), &format::info_of<format::bf16>(),
+                          &format::info_of<format::q8_0>()}) {
+        INFO(f->name);
+        for (std::size_t place = 0; place < 32; ++place) {
+            std::vector<float> values(32, 1.0F), back(32);
+            values[place] = std::numeric_limits<float>::quiet_NaN();
+            std::vector<std::byte> row(static_cast<std::size_t>(f->row_bytes(32)));
+            f->encode_row(values.data(), row.data(), 32);
+            f->decode_row(row.data(), back.data(), 32);
+            for (std::size_t i = 0; i < 32; ++i) {
+                if (i == place || f->length > 1)
+                    CHECK(std::isnan(back[i]));
+                else
+                    CHECK(back[i] == 1.0F);
+            }
+        }
+    }
+}
+
 TEST_CASE("float formats: rows of every length, and round trips", "[format]") {
     for (const index_t count : {0, 1, 7, 8, 9, 15, 16, 17, 40}) {
         std::vector<float> values;

@@ -373,6 +373,36 @@ TEST_CASE("packed: rows of zeros and of one large value", "[packed]") {
     }
 }
 
+TEST_CASE("packed: a token that is not finite stays so, in every row, and nobody else's changes", "[packed]") {
+    constexpr index_t rows = 16, width = 256;
+    for_each_integer_format([&]<class Format>() {
+        const format::info& f = format::info_of<Format>();
+        const auto blocks = random_blocks(f, rows, width);
+        for (const kernel::packed_products* with : {kernel::products_for(f), kernel::products_for<simd::int8_portable<8>>(f)}) {
+            const packed_view w(f, blocks.data(), rows, width, *with);
+            for (const index_t tokens : {1, 3, 24}) {
+                const auto x = random_floats(tokens * width, 5);
+                const auto sound = product(w, x, tokens);
+                for (const float bad : {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()}) {
+                    for (const index_t place : {0, 6, 7, 15, 100, 255}) {
+                        auto broken = x;
+                        broken[static_cast<std::size_t>(tokens / 2 * width + place)] = -bad;
+                        const auto y = product(w, broken, tokens);
+                        index_t wrong = 0;
+                        for (index_t i = 0; i < tokens * rows; ++i) {
+                            const auto at = static_cast<std::size_t>(i);
+                            wrong += i / rows == tokens / 2
+                                         ? std::isfinite(y[at])
+                                         : std::bit_cast<std::uint32_t>(y[at]) != std::bit_cast<std::uint32_t>(sound[at]);
+                        }
+                        CHECK(wrong == 0);
+                    }
+                }
+            }
+        }
+    });
+}
+
 TEST_CASE("packed: memory is at most a tenth more than the file's", "[packed]") {
     for_each_format([&]<class F>() {
         const auto& f = format::info_of<F>();

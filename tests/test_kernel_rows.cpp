@@ -159,6 +159,40 @@ TEST_CASE("kl_divergence: against double, zero for equal distributions, never fo
     }
 }
 
+TEST_CASE("kl_divergence: what has no probability adds nothing, what has lost all of it adds infinity, NaN stays", "[kernel]") {
+    constexpr float infinity = std::numeric_limits<float>::infinity();
+    for (const std::size_t n : {std::size_t{5}, std::size_t{40}}) {
+        for (const std::size_t place : {std::size_t{0}, n - 1}) {
+            const auto all = random_row(n, 3.0F, 5);
+            auto less = all;
+            less[place] = -infinity;
+            const double of_all = kernel::log_sum_exp(all), of_less = kernel::log_sum_exp(less);
+            CHECK(kernel::kl_divergence(less, of_less, less, of_less) == 0);
+            CHECK(std::abs(kernel::kl_divergence(less, of_less, all, of_all) - (of_all - of_less)) < 1e-5); // log of what is left
+            CHECK(kernel::kl_divergence(all, of_all, less, of_less) == static_cast<double>(infinity));
+            less[place] = std::numeric_limits<float>::quiet_NaN();
+            CHECK(std::isnan(kernel::kl_divergence(less, of_less, all, of_all)));
+        }
+    }
+}
+
+TEST_CASE("attention_weights: a softmax, zeros if no key is seen", "[kernel]") {
+    constexpr float infinity = std::numeric_limits<float>::infinity();
+    for (const std::size_t n : {std::size_t{1}, std::size_t{5}, std::size_t{40}}) {
+        auto weights = random_row(n, 3.0F, 5), expected = weights;
+        kernel::attention_weights(weights), kernel::softmax(expected);
+        CHECK(weights == expected);
+        std::fill(weights.begin(), weights.end(), -infinity);
+        kernel::attention_weights(weights);
+        CHECK(weights == std::vector<float>(n, 0.0F));
+        std::fill(weights.begin(), weights.end(), -infinity);
+        weights.back() = std::numeric_limits<float>::quiet_NaN();
+        kernel::attention_weights(weights);
+        for (const float w : weights) CHECK(std::isnan(w));
+    }
+    kernel::attention_weights({});
+}
+
 TEST_CASE("gate, multiply, add and scale: every element, whatever the length", "[kernel]") {
     for (const std::size_t n : sizes) {
         const auto x = random_row(n, 2.0F, 7), y = random_row(n, 2.0F, 8);

@@ -11,12 +11,6 @@
 
 using namespace loupe;
 using tests::folder, tests::load;
-#if LOUPE_CATCH2_MAJOR == 3
-using Catch::Matchers::ContainsSubstring;
-#define Contains ContainsSubstring
-#else
-using Catch::Matchers::Contains;
-#endif
 
 namespace {
 

@@ -58,6 +58,17 @@ TEST_CASE("activation: the textbook formulas in double", "[policy]") {
     CHECK(activation::silu::apply(1.0) == Approx(0.7310585786300049).epsilon(1e-13));
 }
 
+TEST_CASE("activation: NaN stays", "[policy]") {
+    const auto check = []<class A>(std::type_identity<A>) {
+        const std::vector<float> x(3 * simd::width, std::numeric_limits<float>::quiet_NaN());
+        for (const float y : in_batches(x, [](const simd::floats& v) { return A::apply(v); })) CHECK(std::isnan(y));
+        CHECK(std::isnan(A::apply(x[0])));
+        CHECK(std::isnan(A::apply(std::numeric_limits<double>::quiet_NaN())));
+    };
+    check(std::type_identity<activation::gelu_tanh>{}), check(std::type_identity<activation::silu>{}),
+        check(std::type_identity<activation::relu2>{});
+}
+
 TEST_CASE("activation: floats and batches of floats agree with double", "[policy]") {
     // exp(−z) turns the absolute error of z, which comes out of four roundings of 2⁻²⁴, into a relative one; exp, sum and quotient add
     // four.

@@ -57,19 +57,17 @@ class executor {
 
     explicit executor(std::unique_ptr<policy> made) : policy_(std::move(made)), size_(std::max<index_t>(1, policy_->size())) {}
 
-    void run(index_t count, index_t grain, loop& l) {
-        if (in_loop_) throw error("executor: expected loops one after the other, found one within another's body");
-        struct mark {
-            bool& set;
-            explicit mark(bool& flag) : set(flag) { set = true; }
-            ~mark() { set = false; }
-        };
-        {
-            const mark running(in_loop_);
-            policy_->run(count, grain, {loop::run, &l});
+    /// While a loop runs.
+    struct mark {
+        bool& set;
+        explicit mark(bool& flag) : set(flag) {
+            if (set) throw error("executor: expected loops one after the other, found one within another's body");
+            set = true;
         }
-        if (l.failure) std::rethrow_exception(l.failure);
-    }
+        mark(const mark&) = delete;
+        mark& operator=(const mark&) = delete;
+        ~mark() { set = false; }
+    };
 
   public:
     /// An executor as a value of slot::executor says. `threads` counts the calling thread; values below 1 mean one for each processor.
@@ -90,11 +88,13 @@ class executor {
     template <class Body>
     void for_ranges(index_t count, index_t grain, Body&& body) {
         if (count <= 0) return;
+        const mark running(in_loop_);
         if (count <= grain) return static_cast<void>(body(index_t{0}, count));
         using body_type = std::remove_reference_t<Body>;
         loop l{[](void* b, index_t first, index_t last) { (*static_cast<body_type*>(b))(first, last); },
                const_cast<void*>(static_cast<const void*>(&body))};
-        run(count, grain, l);
+        policy_->run(count, grain, {loop::run, &l});
+        if (l.failure) std::rethrow_exception(l.failure);
     }
 };
 

@@ -5,6 +5,8 @@
 #include <loupe/core/half.hpp>
 #include <loupe/format/concept.hpp>
 
+#include <limits>
+
 #if defined(__AVX2__)
 #include <immintrin.h>
 #endif
@@ -204,15 +206,19 @@ struct q8_0 {
         for (index_t i = 0; i < 32; ++i) out[i] = d * static_cast<float>(q[i]);
 #endif
     }
-    /// Rounds halves away from zero; d is stored as a half, the codes come from the unrounded one.
+    /// Rounds halves away from zero; d is stored as a half, the codes come from the unrounded one. A NaN makes the block's scale NaN, where
+    /// ggml keeps the others: what a cache returns must not look sound.
     static void encode(const float* in, std::byte* block) noexcept {
 #if defined(__AVX2__)
         // What the loops below do, which compilers leave to single values: a float may not be a number, and an instruction that finds the
         // larger of two gives the second one then, as a > b ? a : b does.
         const auto eight = [in](index_t i) { return _mm256_loadu_ps(in + 8 * i); };
         const auto magnitude = [&](index_t i) { return _mm256_andnot_ps(_mm256_set1_ps(-0.0F), eight(i)); };
-        __m256 most = _mm256_setzero_ps();
-        for (index_t i = 0; i < 4; ++i) most = _mm256_max_ps(magnitude(i), most);
+        __m256 most = _mm256_setzero_ps(), no_numbers = _mm256_setzero_ps();
+        for (index_t i = 0; i < 4; ++i) {
+            most = _mm256_max_ps(magnitude(i), most);
+            no_numbers = _mm256_or_ps(no_numbers, _mm256_cmp_ps(eight(i), eight(i), _CMP_UNORD_Q));
+        }
         __m128 largest4 = _mm_max_ps(_mm256_castps256_ps128(most), _mm256_extractf128_ps(most, 1));
         largest4 = _mm_max_ps(largest4, _mm_movehl_ps(largest4, largest4));
         const float d = _mm_cvtss_f32(_mm_max_ss(largest4, _mm_movehdup_ps(largest4))) / 127.0F;
@@ -225,14 +231,16 @@ struct q8_0 {
             return _mm256_srai_epi32(_mm256_sub_epi32(away, _mm256_srai_epi32(away, 31)), 1);
         };
         const __m256i q = _mm256_packs_epi16(_mm256_packs_epi32(code(0), code(1)), _mm256_packs_epi32(code(2), code(3)));
-        detail::store_half(block, d);
+        detail::store_half(block, _mm256_movemask_ps(no_numbers) == 0 ? d : std::numeric_limits<float>::quiet_NaN());
         _mm256_storeu_si256(reinterpret_cast<__m256i*>(block + 2),
                             _mm256_permutevar8x32_epi32(q, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7)));
 #else
         float largest = 0.0F;
+        bool are_numbers = true;
         for (index_t i = 0; i < 32; ++i) {
             const float a = in[i] < 0.0F ? -in[i] : in[i];
             largest = a > largest ? a : largest;
+            are_numbers = are_numbers && a == a;
         }
         const float d = largest / 127.0F, inverse = detail::reciprocal(d);
         std::int8_t q[32];
@@ -243,7 +251,7 @@ struct q8_0 {
             const int twice = static_cast<int>(p * 2.0F); // doubling is exact: no sum of floats to be fused
             q[i] = static_cast<std::int8_t>((twice + (twice < 0 ? -1 : 1)) / 2);
         }
-        detail::store_half(block, d);
+        detail::store_half(block, are_numbers ? d : std::numeric_limits<float>::quiet_NaN());
         __builtin_memcpy(block + 2, q, sizeof q);
 #endif
     }

@@ -22,6 +22,7 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <limits>
 #include <span>
 #include <utility>
 
@@ -63,12 +64,17 @@ class activation_rows {
     index_t tokens_ = 0, row_bytes_ = 0;
     std::byte* data_ = nullptr;
 
-    /// The largest magnitude of sixteen values is the largest of these lanes.
-    static simd::floats magnitudes_of_16(const float* x) {
+    /// The largest magnitude of sixteen values is the largest of these lanes; of those that are finite, in each lane: whether all so far
+    /// are.
+    static simd::floats magnitudes_of_16(const float* x, simd::floats::batch_bool_type& finite) {
         using simd::floats;
         static_assert(16 % simd::width == 0);
         floats most(0.0F);
-        for (int i = 0; i < 16; i += simd::width) most = xsimd::max(most, xsimd::abs(floats::load_unaligned(x + i)));
+        for (int i = 0; i < 16; i += simd::width) {
+            const floats magnitude = xsimd::abs(floats::load_unaligned(x + i));
+            finite = finite & (magnitude < floats(std::numeric_limits<float>::infinity()));
+            most = xsimd::max(most, magnitude);
+        }
         return most;
     }
 
@@ -98,16 +104,22 @@ class activation_rows {
         }
     }
 
-    /// The factors of a row, and the inverses of s · n; returns s.
+    /// The factors of a row, and the inverses of s · n; returns s. Of a row that is not finite: NaN, and zeros.
     static float find_scales(std::span<const float> x, std::span<float> n, std::span<float> inverse) {
         const index_t groups = std::ssize(x) / 16;
+        simd::floats::batch_bool_type finite(true);
         std::fill(n.begin() + groups, n.end(), 0.0F);
         for_fours(groups, [&](index_t g, const std::array<index_t, 4>& of) {
             alignas(16) float largest[4];
-            const auto lanes = [&](int i) { return magnitudes_of_16(x.data() + 16 * of[i]); };
+            const auto lanes = [&](int i) { return magnitudes_of_16(x.data() + 16 * of[i], finite); };
             simd::largest4(lanes(0), lanes(1), lanes(2), lanes(3), largest);
             std::copy_n(largest, std::min<index_t>(4, groups - g), n.begin() + g);
         });
+        if (!xsimd::all(finite)) { // an integer has no NaN: the scale of the whole row has it
+            std::fill(n.begin(), n.end(), 0.0F);
+            std::fill(inverse.begin(), inverse.end(), 0.0F);
+            return std::numeric_limits<float>::quiet_NaN();
+        }
         const float most = std::max(1e-30F, kernel::largest(n)); // whatever is smaller has neither an inverse nor an influence
         const float scale = most / (127.0F * quantized_chunk::most);
         find_factors(n, scale, quantized_chunk::most / most, inverse);
@@ -124,20 +136,29 @@ class activation_rows {
 
     /// The rows of a tile, side by side: what is written lies in a row, though each token's chunks lie apart.
     static void quantize(matrix_view<const float> x, bool for_words, quantized_chunk* out) {
-        thread_local scratch<float> memory_of_factors, memory_of_inverses;
+        thread_local scratch<float> memory_of_factors, memory_of_inverses, memory_of_zeros;
         const index_t groups = x.width / 16, whole = (groups + 15) / 16 * 16, stride = x.rows;
         const auto n = memory_of_factors.take(x.rows, whole), inverse = memory_of_inverses.take(x.rows, whole);
         if (x.rows == 1) { // other threads have read what lay there
             for (index_t c = 1; c <= groups / 2; ++c) simd::prefetch_to_write(out + c);
         }
-        for (index_t t = 0; t < x.rows; ++t) out[t].scale[0] = find_scales(x[t], n[t], inverse[t]);
+        std::array<const float*, token_tile> rows;
+        for (index_t t = 0; t < x.rows; ++t) {
+            out[t].scale[0] = find_scales(x[t], n[t], inverse[t]);
+            rows[static_cast<std::size_t>(t)] = x[t].data();
+            if (!std::isnan(out[t].scale[0])) continue;
+            const auto zeros = memory_of_zeros.take(x.width);
+            std::fill(zeros.begin(), zeros.end(), 0.0F);
+            rows[static_cast<std::size_t>(t)] = zeros.data();
+        }
         for_fours(groups, [&](index_t g, const std::array<index_t, 4>& of) {
             for (index_t t = 0; t < x.rows; ++t) {
                 alignas(16) float sums[4];
                 quantized_chunk* const chunk = out + (g / 2 + 1) * stride + t;
+                const float* const row = rows[static_cast<std::size_t>(t)];
                 const auto round = [&](int i) {
                     const index_t group = of[i];
-                    return round_16(x[t].data() + 16 * group, inverse[t][group], chunk[(group - g) / 2 * stride].q + 16 * (group % 2));
+                    return round_16(row + 16 * group, inverse[t][group], chunk[(group - g) / 2 * stride].q + 16 * (group % 2));
                 };
                 simd::sum4(round(0), round(1), round(2), round(3), sums);
                 for (index_t i = 0; i < std::min<index_t>(4, groups - g); i += 2)

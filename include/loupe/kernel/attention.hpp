@@ -163,7 +163,7 @@ class alignas(64) attention_sums { // threads work on neighbours
         for (index_t r = 0; r < rows_; ++r) {
             float &m = largest_[static_cast<std::size_t>(r)], &l = total_[static_cast<std::size_t>(r)];
             const float m2 = later.largest_[static_cast<std::size_t>(r)], l2 = later.total_[static_cast<std::size_t>(r)];
-            if (m2 == unseen) continue;
+            if (l2 == 0) continue; // no key
             const float most = std::max(m, m2), mine = m == unseen ? 0.0F : std::exp(m - most), theirs = std::exp(m2 - most);
             const std::span<float> y = sums_.take(rows_, width_)[r];
             kernel::scale(y, mine);
@@ -177,7 +177,7 @@ class alignas(64) attention_sums { // threads work on neighbours
     void finish(index_t r, std::span<float> out) const {
         const float l = total_[static_cast<std::size_t>(r)];
         std::copy_n(sums_.data() + r * width_, width_, out.data());
-        kernel::scale(out, l > 0 ? 1 / l : 0.0F);
+        kernel::scale(out, l == 0 ? 0.0F : 1 / l); // of NaN, NaN
     }
 
   private:
@@ -221,12 +221,17 @@ class alignas(64) attention_sums { // threads work on neighbours
         static_assert(key_block % simd::width == 0);
         float &m = largest_[static_cast<std::size_t>(r)], &l = total_[static_cast<std::size_t>(r)];
         floats high(unseen);
-        for (index_t j = 0; j < key_block; j += simd::width) high = xsimd::max(high, floats::load_aligned(row.data() + j));
-        const float most = std::max(m, simd::largest(high));
-        if (most == unseen) { // nothing seen yet
+        floats::batch_bool_type nothing(true);
+        for (index_t j = 0; j < key_block; j += simd::width) {
+            const floats s = floats::load_aligned(row.data() + j);
+            nothing = nothing & (s == floats(unseen)); // not NaN, which a maximum may lose
+            high = xsimd::max(high, s);
+        }
+        if (xsimd::all(nothing)) {
             std::fill(row.begin(), row.end(), 0.0F);
             return;
         }
+        const float most = std::max(m, simd::largest(high));
         floats sum(0.0F);
         for (index_t j = 0; j < key_block; j += simd::width) {
             const floats e = xsimd::exp(floats::load_aligned(row.data() + j) - floats(most));

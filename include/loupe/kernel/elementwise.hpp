@@ -135,6 +135,15 @@ inline void softmax(std::span<float> x) {
     scale(x, 1.0F / sum);
 }
 
+/// Scores of the keys that a query sees become its weights: zeros if all are −∞, as if it saw none.
+inline void attention_weights(std::span<float> scores) {
+    constexpr float unseen = -std::numeric_limits<float>::infinity();
+    if (std::all_of(scores.begin(), scores.end(), [](float s) { return s == unseen; }))
+        std::fill(scores.begin(), scores.end(), 0.0F);
+    else
+        softmax(scores);
+}
+
 /// log Σ exp(x), in double from float terms.
 inline double log_sum_exp(std::span<const float> x) {
     using simd::floats;
@@ -155,7 +164,7 @@ inline double log_sum_exp(std::span<const float> x) {
     return static_cast<double>(largest) + std::log(sum);
 }
 
-/// Σ p (log p − log q) for p = softmax(a), q = softmax(b), given the log Σ exp of both, in nats.
+/// Σ p (log p − log q) for p = softmax(a), q = softmax(b), given the log Σ exp of both, in nats. Where p is 0, nothing is added.
 inline double kl_divergence(std::span<const float> a, double log_sum_a, std::span<const float> b, double log_sum_b) {
     using simd::floats;
     const auto n = static_cast<index_t>(a.size());
@@ -168,10 +177,14 @@ inline double kl_divergence(std::span<const float> a, double log_sum_a, std::spa
         index_t i = begin;
         for (; i + simd::width <= end; i += simd::width) {
             const floats x = floats::load_unaligned(a.data() + i), y = floats::load_unaligned(b.data() + i);
-            lanes = xsimd::fma(xsimd::exp(x - floats(shift)), x - y + floats(difference), lanes);
+            const floats p = xsimd::exp(x - floats(shift));
+            lanes += xsimd::select(p == floats(0.0F), floats(0.0F), p * (x - y + floats(difference)));
         }
         sum += simd::sum(lanes);
-        for (; i < end; ++i) sum += std::exp(a[i] - shift) * (a[i] - b[i] + difference);
+        for (; i < end; ++i) {
+            const float p = std::exp(a[i] - shift);
+            sum += p == 0 ? 0 : p * (a[i] - b[i] + difference);
+        }
     }
     return sum;
 }

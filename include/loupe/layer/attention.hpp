@@ -14,6 +14,7 @@
 
 #include <array>
 #include <cstdint>
+#include <cstring>
 #include <limits>
 #include <utility>
 #include <vector>
@@ -65,6 +66,12 @@ struct visible_keys {
     std::vector<index_t> rows, positions;
 };
 
+/// What attend_rows keeps from query to query.
+struct attend_rows_memory {
+    visible_keys visible;
+    scratch<float> scores, weights, before;
+};
+
 /// Lists what a query sees, in order of position. `pruning` may be null.
 template <class Mask, class Kv>
 [[gnu::noinline]] inline void list_visible(const seen_by<Mask, Kv>& sees, const kv_cache& cache, const pruning_state* pruning,
@@ -93,14 +100,15 @@ struct attend_rows {
 
     void operator()(index_t first_row, index_t last_row) const {
         const index_t group = sizes.heads / sizes.kv_heads, D = sizes.head_width;
-        thread_local visible_keys visible;
-        thread_local scratch<float> memory, memory_of_weights, memory_before;
+        thread_local attend_rows_memory kept;
         thread_local kernel::row_reader reader;
+        attend_rows_memory memory = std::move(kept); // a probe may read another sequence, on this thread
+        auto& visible = memory.visible;
         for (index_t t = first_row; t < last_row; ++t) {
             const seen_by<Mask, Kv> sees(c, t, sizes);
             list_visible(sees, cache, c.pruning, visible);
             const auto n = static_cast<index_t>(visible.rows.size());
-            const auto scores = memory.take(sizes.heads, n);
+            const auto scores = memory.scores.take(sizes.heads, n);
             for (index_t g = 0; g < sizes.kv_heads; ++g) {
                 const matrix_view<const float> heads(q[t].data() + g * group * D, group, D);
                 reader.for_pieces(
@@ -119,20 +127,21 @@ struct attend_rows {
             for (index_t g = 0; g < sizes.kv_heads; ++g) mix_scored(scores.slice(g * group, group), visible, t, g);
 
             if (Probe::template watches<at::attn_probs> || c.received.rows > 0) {
-                const auto weights = memory_of_weights.take(sizes.heads, n);
+                const auto weights = memory.weights.take(sizes.heads, n);
                 std::copy_n(scores.data, sizes.heads * n, weights.data);
-                for (index_t h = 0; h < sizes.heads && n > 0; ++h) kernel::softmax(weights[h]);
+                for (index_t h = 0; h < sizes.heads; ++h) kernel::attention_weights(weights[h]);
                 if constexpr (Probe::template watches<at::attn_probs>) {
-                    const auto before = memory_before.take(sizes.heads * n);
+                    const auto before = memory.before.take(sizes.heads * n);
                     std::copy_n(weights.data, sizes.heads * n, before.data());
                     c.probe(at::attn_probs{}, sizes.block, sees.query, weights);
-                    if (!std::equal(before.begin(), before.end(), weights.data)) mix_weighed(weights, visible, t);
+                    if (std::memcmp(before.data(), weights.data, before.size_bytes()) != 0) mix_weighed(weights, visible, t);
                 }
                 for (index_t h = 0; h < sizes.heads && c.received.rows > 0; ++h) {
                     for (index_t j = 0; j < n; ++j) c.received[t][visible.positions[static_cast<std::size_t>(j)]] += weights[h][j];
                 }
             }
         }
+        kept = std::move(memory);
     }
 
   private:

@@ -21,6 +21,7 @@ namespace loupe {
 class kv_cache {
     index_t width_ = 0, sinks_ = 0, reach_ = 0, ring_ = 0, largest_ring_ = 0, rows_ = 0;
     index_t oldest_ = 0; ///< first position beyond the sinks that has not been overwritten; a rewind brings nothing back
+    static constexpr index_t endless = index_t{1} << 60; ///< a reach beyond any text, and far enough from overflow
     const format::info* format_ = &format::info_of<format::f32>();
     aligned_vector<std::byte> keys_, values_;
 
@@ -42,7 +43,7 @@ class kv_cache {
     /// `reach`: positions that a query sees at most, its own included, beside the sinks; 0 for all. The format has an encoder, and its
     /// blocks divide D.
     kv_cache(index_t width, index_t sinks, index_t reach, const format::info& kv_format = format::info_of<format::f32>())
-        : width_(width), sinks_(reach == 0 ? 0 : sinks), reach_(reach), format_(&kv_format) {}
+        : width_(width), sinks_(reach == 0 ? 0 : sinks), reach_(std::min(reach, endless)), format_(&kv_format) {}
 
     index_t width() const { return width_; }
     /// Row of a position that is held.

@@ -59,8 +59,7 @@ struct relu2 {
     template <class T>
     static T apply(const T& x) {
         using std::max;
-        const T positive = max(x, detail::constant<T>(0));
-        return positive * positive;
+        return x * max(x, detail::constant<T>(0)); // NaN stays, whichever operand a maximum gives then
     }
 };
 

@@ -3,9 +3,10 @@
 
 #if __has_include(<catch2/catch_all.hpp>)
 #include <catch2/catch_all.hpp>
-#define LOUPE_CATCH2_MAJOR 3
 using Catch::Approx;
+using Catch::Matchers::ContainsSubstring;
+#define Contains ContainsSubstring
 #else
 #include <catch2/catch.hpp>
-#define LOUPE_CATCH2_MAJOR 2
+using Catch::Matchers::Contains;
 #endif
