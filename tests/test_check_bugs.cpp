@@ -1,6 +1,7 @@
 // check<>() catches bugs: policies with one bug each, and what is said of them, down to the smallest input that shows it.
 #include <loupe/check/check.hpp>
 #include <loupe/core/compat/catch2.hpp>
+#include <loupe/core/error.hpp>
 
 #include <atomic>
 #include <limits>
@@ -26,6 +27,35 @@ struct one_too_far {
     static constexpr bool looks_ahead = false;
     static constexpr index_t reach(mask_sizes s) { return s.window; }
     static constexpr bool sees(index_t query, index_t key, mask_sizes s) { return key <= query && query - key <= s.window; }
+};
+template <int Sinks, int Beyond>
+struct last_64 { // and so many keys more than its reach says
+    static constexpr bool looks_ahead = false;
+    static constexpr index_t reach(mask_sizes) { return 64; }
+    static constexpr bool sees(index_t query, index_t key, mask_sizes) {
+        return key <= query && (query - key < 64 + Beyond || key < Sinks);
+    }
+};
+struct reach_of_everything { // further back than a position can lie, and one ahead
+    static constexpr bool looks_ahead = false;
+    static constexpr index_t reach(mask_sizes) { return std::numeric_limits<index_t>::max(); }
+    static constexpr bool sees(index_t query, index_t key, mask_sizes) { return key <= query + (query > 131072); }
+};
+struct throwing_mask {
+    static constexpr bool looks_ahead = false;
+    static constexpr index_t reach(mask_sizes) { return 0; }
+    static bool sees(index_t query, index_t key, mask_sizes sizes) {
+        if (query == 17 && key == 2 && sizes.window == 8) throw error("no table for this query");
+        return key <= query;
+    }
+};
+struct throwing_reach {
+    static constexpr bool looks_ahead = false;
+    static index_t reach(mask_sizes sizes) {
+        if (sizes.window == 2) throw error("no even window");
+        return 0;
+    }
+    static constexpr bool sees(index_t query, index_t key, mask_sizes) { return key <= query; }
 };
 struct reach_of_minus_one {
     static constexpr bool looks_ahead = true;
@@ -260,6 +290,14 @@ struct logs_probabilities {
 TEST_CASE("check: bugs in masks", "[check]") {
     breaks(check<one_ahead>(), "mask one_ahead: sees(query 0, key 1) is true but looks_ahead is false (window 1)");
     breaks(check<one_too_far>(), "mask one_too_far: sees(query 1, key 0) is true but reach is 1 (window 1)");
+    CHECK(check<last_64<0, 0>>().ok());
+    breaks(check<last_64<0, 1>>(), "mask last_64<0, 1>: sees(query 64, key 0) is true but reach is 64 (window 1)");
+    breaks(check<last_64<4, 0>>(), "mask last_64<4, 0>: sees(query 64, key 0) is true but reach is 64 (window 1)");
+    CHECK(check<mask::sliding<std::numeric_limits<index_t>::max()>>().ok());
+    breaks(check<reach_of_everything>(),
+           "mask reach_of_everything: sees(query 131073, key 131074) is true but looks_ahead is false (window 1)");
+    breaks(check<throwing_mask>(), "mask throwing_mask: sees(query 17, key 2) throws: no table for this query (window 8)");
+    breaks(check<throwing_reach>(), "mask throwing_reach: reach throws: no even window (window 2)");
     breaks(check<reach_of_minus_one>(),
            "mask reach_of_minus_one: reach is -1, expected 0 for no bound or a number of positions (window 1)");
     breaks(check<moody_mask>(), "mask moody_mask: sees(query 3, key 0) is true, and when asked again false (window 3)");
