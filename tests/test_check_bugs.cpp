@@ -3,8 +3,10 @@
 #include <loupe/core/compat/catch2.hpp>
 #include <loupe/core/error.hpp>
 
+#include <array>
 #include <atomic>
 #include <limits>
+#include <numeric>
 
 using namespace loupe;
 
@@ -128,6 +130,24 @@ struct forgets_gain_in_float {
     template <class T>
     static void apply(std::span<T> row, std::span<const T> gain, T) {
         for (std::size_t i = 0; std::same_as<T, double> && i < gain.size(); ++i) row[i] *= gain[i];
+    }
+};
+template <std::size_t Buffer>
+struct with_buffer { // which is too small for some rows
+    template <class T>
+    static void apply(std::span<T> row, std::span<const T> gain, T epsilon) {
+        std::array<T, Buffer> squares{};
+        const std::span<T> held = row.first(std::min(Buffer, row.size()));
+        for (std::size_t i = 0; i < held.size(); ++i) squares[i] = held[i] * held[i];
+        const T mean = std::accumulate(squares.begin(), squares.end(), T(0)) / static_cast<T>(row.size());
+        for (std::size_t i = 0; i < held.size(); ++i) held[i] *= (gain.empty() ? T(1) : gain[i]) / std::sqrt(mean + epsilon);
+    }
+};
+struct norm_of_halves {
+    template <class T>
+    static void apply(std::span<T> row, std::span<const T>, T epsilon) {
+        norm::rms::apply<T>(row.first(row.size() / 2), {}, epsilon);
+        norm::rms::apply<T>(row.subspan(row.size() / 2), {}, epsilon);
     }
 };
 struct overflowing_silu {
@@ -325,6 +345,11 @@ TEST_CASE("check: bugs in ropes, norms and functions of one value", "[check]") {
     breaks(
         check<forgets_gain_in_float>(),
         "norm forgets_gain_in_float: value 0 becomes 0.133123145 in float and -0.205834833 in double (values up to 1, width 1, with gain)");
+    breaks(check<with_buffer<256>>(), "norm with_buffer<256>: value 0 becomes 2.42810867, and 0.957928408 with the row in reverse order "
+                                      "(values up to 1, width 512, no gain)");
+    breaks(check<norm_of_halves>(), "norm norm_of_halves: value 0 becomes -0.999999163, and -1.25565816 with the row in reverse order "
+                                    "(values up to 1, width 3, no gain)");
+    CHECK(check<norm_of_halves>({.values_alike = false}).ok());
     breaks(check<overflowing_silu>(), "activation overflowing_silu: apply(87) is inf in float");
     breaks(check<wrong_in_double>(), "activation wrong_in_double: apply(-0.25) is 0 in float and 0.0025 in double");
     breaks(check<minus_first_lane>(), "activation minus_first_lane: apply(3) is 3 in lane 0 of a batch and 4 in lane 1");

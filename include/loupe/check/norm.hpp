@@ -10,10 +10,16 @@
 
 namespace loupe {
 
-/// A row goes in and finite values come out, also from zeros, from tiny and from large values, with and without a gain; nothing beside the
-/// row is written; the result has the same bits wherever the row lies in memory; float gives what double gives.
+/// What a norm need not fulfil.
+struct norm_trials {
+    bool values_alike = true; ///< false for a norm that treats values by their place in the row, one of groups for instance
+};
+
+/// A row of up to 5376 values (31B's width) goes in and finite values come out, also from zeros, from tiny and from large values, with and
+/// without a gain; nothing beside the row is written; the result has the same bits wherever the row lies in memory; a row in another order
+/// becomes the same values in that order; float gives what double gives.
 template <is::norm Norm>
-verdict check() {
+verdict check(norm_trials trials = {}) {
     using detail::say;
     constexpr double epsilon = 1e-6;
     verdict v("norm " + type_name<Norm>());
@@ -27,7 +33,7 @@ verdict check() {
         detail::numbers(row.size()).fill(row.first(in.spike ? 1 : row.size()), in.scale);
     };
     const auto search = [](std::initializer_list<input> inputs, auto&& broken) -> std::string {
-        for (const index_t width : {1, 2, 3, 5, 16, 33, 256}) {
+        for (const index_t width : {1, 2, 3, 5, 16, 33, 256, 512, 1537, 5376}) {
             std::vector<double> stored(static_cast<std::size_t>(width));
             detail::numbers(3).fill(std::span(stored), 2);
             for (const std::span<const double> gain : {std::span<const double>(), std::span<const double>(stored)}) {
@@ -83,6 +89,28 @@ verdict check() {
                 if (i >= 0) {
                     return say("value ", i, " becomes ", first.values()[at], ", and ", moved.values()[at], " with the row ", offset,
                                " places further in memory");
+                }
+            }
+            return std::string();
+        });
+    });
+    v.rule([&] {
+        if (!trials.values_alike) return std::string();
+        return search({ordinary}, [&](index_t width, std::span<const double> gain, const input& in) {
+            detail::guarded<double> straight(width), reversed(width);
+            const std::span<double> row = straight.values(), turned = reversed.values();
+            const std::vector<double> turned_gain(gain.rbegin(), gain.rend());
+            make(row, in);
+            std::copy(row.rbegin(), row.rend(), turned.begin());
+            Norm::apply(row, gain, epsilon);
+            Norm::apply(turned, std::span<const double>(turned_gain), epsilon);
+            double largest = 0;
+            for (const double x : row) largest = std::max(largest, std::abs(x));
+            for (std::size_t i = 0; i < row.size(); ++i) {
+                const double other = turned[row.size() - 1 - i];
+                // sums over the row, in another order
+                if (std::abs(row[i] - other) > static_cast<double>(width + 8) * 0x1p-52 * largest) {
+                    return say("value ", i, " becomes ", row[i], ", and ", other, " with the row in reverse order");
                 }
             }
             return std::string();
