@@ -192,6 +192,15 @@ struct quarter_wide {
     static constexpr bool has_experts = false;
     static constexpr index_t width(index_t stored, bool) { return stored / 4; }
 };
+template <int Bug>
+struct own_sublayer_part : feed_forward::gated {
+    enum { throws, takes_no_rows };
+    template <class Activation, class PostNorm, class Probe>
+    struct sublayer {
+        sublayer(const block_weights&, index_t, index_t, index_t) {}
+        void operator()(context&, matrix_view<float>) const requires(Bug == throws) { throw error("no rows"); }
+    };
+};
 
 // ---- routers
 
@@ -358,6 +367,14 @@ TEST_CASE("check: bugs in ropes, norms and functions of one value", "[check]") {
     breaks(check<inverse_stored>(), "scale inverse_stored: factor(head width 2, stored 0) is inf");
     breaks(check<share_of_token>(), "per_layer_input share_of_token: combine(0, 0) is nan in float and nan in double");
     breaks(check<quarter_wide>(), "feed_forward quarter_wide: width(stored 1, own keys) is 0, expected a positive one");
+    using part = own_sublayer_part<0>;
+    const verdict of_own = check<part>();
+    REQUIRE_FALSE(of_own);
+    CHECK(of_own.broken().front() == "sublayer own_sublayer_part<0>::sublayer<activation::gelu_tanh, norm::rms, probe::none>: throws: no "
+                                     "rows (1 token, width 2, hidden width 1, 1 of 2 experts)");
+    breaks(check<own_sublayer_part<part::takes_no_rows>>(),
+           "feed_forward own_sublayer_part<1>: its sublayer is not made as sublayer(block_weights, block, experts, experts_used) or not "
+           "called as (context&, x)");
 }
 
 TEST_CASE("check: bugs in routers", "[check]") {

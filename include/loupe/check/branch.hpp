@@ -2,6 +2,7 @@
 // nothing to be held against.
 #pragma once
 
+#include <loupe/check/layer.hpp>
 #include <loupe/check/verdict.hpp>
 #include <loupe/core/type_name.hpp>
 #include <loupe/policy/branch.hpp>
@@ -36,9 +37,9 @@ verdict check() {
     return v;
 }
 
-/// Widths are positive and the same whenever asked.
+/// Widths are positive and the same whenever asked; a sublayer that the part brings is held as a layer.
 template <is::feed_forward FeedForward>
-verdict check() {
+verdict check(layer_trials trials = {}) {
     using detail::say;
     verdict v("feed_forward " + type_name<FeedForward>());
     v.rule([] {
@@ -52,6 +53,18 @@ verdict check() {
         }
         return std::string();
     });
+    if constexpr (is::own_sublayer<FeedForward>) {
+        using own = typename FeedForward::template sublayer<activation::gelu_tanh, norm::rms, probe::none>;
+        if constexpr (is::sublayer<own>) {
+            v.add(check<own>(trials));
+        } else {
+            v.rule([] {
+                return "its sublayer is not made as sublayer(block_weights, block, experts, experts_used) or not called as (context&, x)";
+            });
+        }
+    } else {
+        static_cast<void>(trials);
+    }
     return v;
 }
 

@@ -52,6 +52,12 @@ class verdict {
         if (broken_.empty() || broken_.back() != line) broken_.push_back(std::move(line));
     }
 
+    /// What a part consists of: its rules and what broke them, under its own name.
+    void add(const verdict& other) {
+        rules_ += other.rules_;
+        broken_.insert(broken_.end(), other.broken_.begin(), other.broken_.end());
+    }
+
     bool ok() const { return broken_.empty(); }
     explicit operator bool() const { return ok(); }
     /// One line for each broken rule.
