@@ -5,6 +5,7 @@
 
 #include <array>
 #include <atomic>
+#include <cstring>
 #include <limits>
 #include <numeric>
 
@@ -282,6 +283,42 @@ struct bytes8 {
         for (index_t i = 0; i < count; ++i) values[i] = static_cast<float>(static_cast<unsigned char>(blocks[i])) / 64;
     }
 };
+/// Four bits for each value under one scale.
+template <int Bug>
+struct nibbles32 {
+    enum { right, swaps, doubles, gives_nothing, scale_without_last };
+    static constexpr std::uint32_t id = 3001;
+    static constexpr std::string_view name = "NIBBLES32";
+    static constexpr index_t length = 32, bytes = 20;
+    static void decode(const std::byte* block, float* out) noexcept {
+        float scale;
+        std::memcpy(&scale, block, 4);
+        for (index_t i = 0; i < length; ++i) {
+            const int code = std::to_integer<int>(block[4 + i / 2]) >> 4 * (Bug == swaps ? 1 - i % 2 : i % 2) & 15;
+            out[i] = static_cast<float>(code - 8) * scale * (Bug == gives_nothing ? 0.0F : Bug == doubles && i % 2 != 0 ? 2.0F : 1.0F);
+        }
+    }
+    static void encode(const float* in, std::byte* block) noexcept {
+        float largest = 0;
+        for (index_t i = 0; i < length - (Bug == scale_without_last ? 1 : 0); ++i) largest = std::max(largest, std::abs(in[i]));
+        const float scale = largest / 7;
+        std::memcpy(block, &scale, 4);
+        std::fill_n(block + 4, 16, std::byte{0});
+        for (index_t i = 0; i < length; ++i) {
+            const long code = scale > 0 ? std::clamp(std::lround(in[i] / scale), -8L, 7L) + 8 : 8;
+            block[4 + i / 2] |= static_cast<std::byte>(code << 4 * (i % 2));
+        }
+    }
+};
+struct cuts_at_half { // the largest values
+    static constexpr std::uint32_t id = 3002;
+    static constexpr std::string_view name = "CUT";
+    static constexpr index_t length = 1, bytes = 1;
+    static void decode(const std::byte* block, float* out) noexcept { *out = static_cast<float>(static_cast<signed char>(*block)) / 512; }
+    static void encode(const float* in, std::byte* block) noexcept {
+        *block = static_cast<std::byte>(static_cast<signed char>(std::clamp(*in * 512, -127.0F, 127.0F)));
+    }
+};
 struct unit_rows {
     static constexpr bool enabled = true;
     using format = bytes8<bytes8<0>::right>;
@@ -416,6 +453,20 @@ TEST_CASE("check: bugs in weights and their formats", "[check]") {
     breaks(check<bytes8<f::infinite>>(), "format bytes8<5>: value 0, 2370.09253, comes back as inf (1 block, values up to 1e4)");
     breaks(check<bytes8<f::by_address>>(),
            "format bytes8<6>: value 0 is 0.234375, and 1.234375 from an odd address (1 block, values up to 1)");
+    using n = nibbles32<0>;
+    CHECK(check<n>().text() == "format nibbles32<0>: holds (2 rules)");
+    breaks(
+        check<nibbles32<n::swaps>>(),
+        "format nibbles32<1>: value 0, 0.83531177, comes back as 0.130722031, expected at most 0.464675992 off (1 block, values up to 1)");
+    breaks(
+        check<nibbles32<n::doubles>>(),
+        "format nibbles32<2>: value 5, 0.856287539, comes back as 1.8301084, expected at most 0.464675992 off (1 block, values up to 1)");
+    breaks(check<nibbles32<n::gives_nothing>>(),
+           "format nibbles32<3>: value 0, 0.83531177, comes back as 0, expected at most 0.464675992 off (1 block, values up to 1)");
+    breaks(check<nibbles32<n::scale_without_last>>(), "format nibbles32<4>: value 31, 1 among zeros, comes back as 0");
+    breaks(check<cuts_at_half>(), "format cuts_at_half: value 0, -0.773099303, comes back as -0.248046875, expected at most 0.39258949 off "
+                                  "(3 blocks, values up to 1)");
+    CHECK(check<cuts_at_half>({.error = 0.75}).ok());
     breaks(check<unit_rows>(), "weights unit_rows: prepare makes value 0 nan (width 1, zeros)");
 }
 
