@@ -26,6 +26,7 @@ struct keep_largest { // satisfies is::probe: of a token's hidden values in a fe
     std::vector<float> sizes;
 
     void operator()(at::mlp_hidden, index_t, index_t, matrix_view<float> hidden) {
+        if (hidden.width <= Kept) return;
         for (index_t t = 0; t < hidden.rows; ++t) {
             sizes.clear();
             for (const float x : hidden[t]) sizes.push_back(std::abs(x));

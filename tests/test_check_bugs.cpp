@@ -350,6 +350,26 @@ struct logs_probabilities {
         for (float& p : x[0]) p = std::log(p - p);
     }
 };
+struct sharpens_probabilities { // right: they are what it expects
+    template <class Place>
+    static constexpr bool watches = std::same_as<Place, at::attn_probs>;
+    void operator()(at::attn_probs, index_t, index_t, matrix_view<float> x) {
+        for (index_t h = 0; h < x.rows; ++h) {
+            float before = 0, sum = 0;
+            for (float& p : x[h]) before += p, sum += p = std::pow(p, 1.5F);
+            if (std::abs(before - 1) > 1e-6F) throw error("expected rows that sum to 1");
+            for (float& p : x[h]) p /= sum;
+        }
+    }
+};
+struct pairs_of_6 {
+    template <class Place>
+    static constexpr bool watches = std::same_as<Place, at::q>;
+    void operator()(at::q, index_t, index_t, matrix_view<float> x) {
+        if (x.width % 6 != 0) throw error("expected heads of width 6");
+        x[0][x.width == 12 ? 12 : 0] = 0;
+    }
+};
 
 } // namespace
 
@@ -477,4 +497,8 @@ TEST_CASE("check: bugs in probes", "[check]") {
            "probe doubles_block_2: changes row 0, value 0 in at::mlp_hidden (block 2, 1 row, width 1)");
     breaks(check<logs_probabilities>(),
            "probe logs_probabilities: makes row 0, value 0 not finite in at::attn_probs (block 0, 1 row, width 1)");
+    CHECK(check<sharpens_probabilities>().ok());
+    breaks(check<pairs_of_6>(), "probe pairs_of_6: throws: expected heads of width 6 in at::q (block 0, 1 row, width 1)");
+    CHECK(check<pairs_of_6>({.widths = {6, 18}}).ok());
+    breaks(check<pairs_of_6>({.widths = {6, 12}}), "probe pairs_of_6: writes beside the values in at::q (block 0, 1 row, width 12)");
 }
