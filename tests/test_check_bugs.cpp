@@ -107,6 +107,12 @@ struct not_constexpr {
 struct harmonic_rope {
     static double frequency(index_t pair, const rope_sizes&) { return 1.0 / static_cast<double>(pair); }
 };
+struct table_of_8 { // for heads of width 16
+    static double frequency(index_t pair, const rope_sizes&) {
+        constexpr std::array<double, 8> table{1, 0.5, 0.25, 0.1, 0.05, 0.025, 0.01, 0.005};
+        return table.at(static_cast<std::size_t>(pair));
+    }
+};
 struct overwriting_norm {
     template <class T>
     static void apply(std::span<T> row, std::span<const T>, T) {
@@ -226,6 +232,22 @@ struct my_router {
         for (std::size_t i = 0; i < count; ++i) chosen[i].weight /= sum;
         if (Bug == remembers) chosen[0].weight += static_cast<T>(1e-6) * static_cast<T>(calls++ % 2);
         if (Bug == shrinks_in_float && std::same_as<T, float>) chosen[0].weight *= T(0.999);
+    }
+};
+struct best_two_of_four_groups { // DeepSeek-V3
+    static constexpr bool uses_experts = true;
+    template <class T>
+    static void route(std::span<T> scores, std::span<choice<T>> chosen, route_place place) {
+        const std::size_t size = scores.size() / 4;
+        if (scores.size() % 4 != 0) throw error("expected a number of experts that 4 divides");
+        std::array<T, 4> best;
+        for (std::size_t g = 0; g < 4; ++g) best[g] = std::ranges::max(scores.subspan(g * size, size));
+        std::array<T, 4> order = best;
+        std::ranges::sort(order);
+        for (std::size_t g = 0; g < 4; ++g) {
+            if (best[g] < order[2]) std::ranges::fill(scores.subspan(g * size, size), -std::numeric_limits<T>::infinity());
+        }
+        router::top_k_softmax::route(scores, chosen, place);
     }
 };
 struct none_used {
@@ -404,6 +426,10 @@ TEST_CASE("check: bugs in caches and sharing", "[check]") {
 
 TEST_CASE("check: bugs in ropes, norms and functions of one value", "[check]") {
     breaks(check<harmonic_rope>(), "rope harmonic_rope: frequency of pair 0 is inf (head width 2, theta 10000, share 1, factor 1)");
+    const std::string of_table = check<table_of_8>().text();
+    CHECK(of_table.starts_with("rope table_of_8: frequency of pair 8 throws: "));
+    CHECK(of_table.ends_with(" (head width 64, theta 10000, share 1, factor 1)"));
+    CHECK(check<table_of_8>({.head_width = 16}).ok());
     breaks(check<overwriting_norm>(), "norm overwriting_norm: writes beside the row (values up to 1, width 1, no gain)");
     breaks(check<without_epsilon>(), "norm without_epsilon: value 0 becomes nan, float (zeros, width 1, no gain)");
     breaks(check<by_address>(), "norm by_address: value 0 becomes 0.133123145, and 0.133123174 with the row 1 places further in memory "
@@ -438,18 +464,20 @@ TEST_CASE("check: bugs in routers", "[check]") {
     using r = my_router<-1>;
     CHECK(check<r>().text() == "router my_router<-1>: holds (5 rules)");
     breaks(check<my_router<r::takes_twice>>(), "router my_router<0>: choices 0 and 1 are both expert 1 (2 of 2 experts, scores up to 1e4)");
-    breaks(check<my_router<r::forgets_last>>(),
-           "router my_router<1>: choice 1 is expert -1 (2 of 2 experts, scores a tenth and more apart)");
-    breaks(check<my_router<r::divides_by_zero>>(),
-           "router my_router<2>: choice 0 has weight nan (1 of 1 expert, scores a tenth and more apart)");
-    breaks(
-        check<my_router<r::remembers>>(),
-        "router my_router<3>: routes position 3 otherwise after it has routed position 4 (1 of 1 expert, scores a tenth and more apart)");
+    breaks(check<my_router<r::forgets_last>>(), "router my_router<1>: choice 1 is expert -1 (2 of 2 experts, different scores)");
+    breaks(check<my_router<r::divides_by_zero>>(), "router my_router<2>: choice 0 has weight nan (1 of 1 expert, different scores)");
+    breaks(check<my_router<r::remembers>>(),
+           "router my_router<3>: routes position 3 otherwise after it has routed position 4 (1 of 1 expert, different scores)");
     breaks(check<my_router<r::favours_first>>(), "router my_router<4>: chooses expert 0, and not expert 2 when the experts' order is "
-                                                 "reversed (1 of 3 experts, scores a tenth and more apart)");
+                                                 "reversed (1 of 3 experts, different scores)");
     CHECK(check<my_router<r::favours_first>>({.experts_alike = false}).ok());
     breaks(check<my_router<r::shrinks_in_float>>(),
-           "router my_router<5>: choice 0 has weight 0.999000013 in float and 1 in double (1 of 1 expert, scores a tenth and more apart)");
+           "router my_router<5>: choice 0 has weight 0.999000013 in float and 1 in double (1 of 1 expert, different scores)");
+    breaks(check<best_two_of_four_groups>(), "router best_two_of_four_groups: throws: expected a number of experts that 4 divides (1 of 1 "
+                                             "expert, different scores)");
+    CHECK(check<best_two_of_four_groups>({.experts = 128, .used = 8}).ok());
+    CHECK(check<best_two_of_four_groups>({.experts = 512, .used = 8}).ok());
+    CHECK_THROWS_WITH(check<r>({.experts = 4, .used = 8}), "expected at most 4 experts used on trial, found 8");
     breaks(check<none_used>(), "experts_used none_used: count(stored 1) is 0, expected at least 1");
 }
 

@@ -2,41 +2,54 @@
 #pragma once
 
 #include <loupe/check/verdict.hpp>
+#include <loupe/core/error.hpp>
 #include <loupe/core/type_name.hpp>
 #include <loupe/policy/router.hpp>
 
 #include <algorithm>
 #include <numeric>
 #include <type_traits>
+#include <vector>
 
 namespace loupe {
 
-/// What a router need not fulfil.
+/// What a router need not fulfil, and what it may ask for.
 struct router_trials {
     bool experts_alike =
-        true; ///< false for a router that favours some experts by their number: permuting scores need not permute its choice
+        true;            ///< false for a router that favours some experts by their number: permuting scores need not permute its choice
+    index_t experts = 0; ///< how many there are, for a router that needs a certain number; 0: from 1 to 128
+    index_t used = 0;    ///< how many a token goes to; 0: from 1 to 8
 };
 
-/// For up to 128 experts: all of `chosen` is filled with different experts that exist and with finite weights, from ordinary, equal, tiny
-/// and very unequal scores; nothing else is written; the same scores at the same place give the same choice whatever was routed in
-/// between (a text may be read in chunks); permuting the experts permutes the choice, unless it depends on the place (a router that
-/// draws); float and double choose the same experts.
+/// For up to 128 experts (26B-A4B's number): all of `chosen` is filled with different experts that exist and with finite weights, from
+/// ordinary, equal, tiny and very unequal scores; nothing else is written; the same scores at the same place give the same choice whatever
+/// was routed in between (a text may be read in chunks); permuting the experts permutes the choice, unless it depends on the place (a
+/// router that draws); float and double choose the same experts.
 template <is::router Router>
 verdict check(router_trials trials = {}) {
     using detail::say;
     verdict v("router " + type_name<Router>());
     if (!Router::uses_experts) return v;
+    const std::vector<index_t> experts_to_try =
+        trials.experts > 0 ? std::vector{trials.experts} : std::vector<index_t>{1, 2, 3, 4, 8, 16, 127, 128};
+    const std::vector<index_t> used_to_try = trials.used > 0 ? std::vector{trials.used} : std::vector<index_t>{1, 2, 4, 8};
+    if (used_to_try.front() > experts_to_try.back()) {
+        throw error(say("expected at most ", experts_to_try.back(), " experts used on trial, found ", used_to_try.front()));
+    }
 
     struct kind_of_scores {
         const char* name;
         double scale;
     };
-    constexpr kind_of_scores ordinary{"scores a tenth and more apart", 1};
-    // Scores that differ from each other by at least 0.1, in no order.
+    constexpr kind_of_scores ordinary{"different scores", 1};
+    // Scores from −3 to 9.8 that differ from each other, by a tenth for up to 128 experts, in no order.
     const auto scores_of = []<class T>(index_t experts, double scale, std::type_identity<T>) {
         std::vector<T> scores(static_cast<std::size_t>(experts));
+        index_t steps = 128; // of a power of two every odd number gives all multiples
+        while (steps < experts) steps *= 2;
         for (index_t e = 0; e < experts; ++e) {
-            scores[static_cast<std::size_t>(e)] = static_cast<T>(scale * (0.1 * static_cast<double>((e * 37 + 11) % 127) - 3));
+            scores[static_cast<std::size_t>(e)] =
+                static_cast<T>(scale * (12.8 * static_cast<double>((e * 37 + 11) % steps) / static_cast<double>(steps) - 3));
         }
         return scores;
     };
@@ -49,9 +62,9 @@ verdict check(router_trials trials = {}) {
         return std::equal(a.begin(), a.end(), b.begin(),
                           [](const auto& x, const auto& y) { return x.expert == y.expert && detail::same_bits(x.weight, y.weight); });
     };
-    const auto search = [](std::initializer_list<kind_of_scores> kinds, auto&& broken) -> std::string {
-        for (const index_t experts : {1, 2, 3, 4, 8, 16, 127}) {
-            for (const index_t used : {1, 2, 4, 8}) {
+    const auto search = [&](std::initializer_list<kind_of_scores> kinds, auto&& broken) -> std::string {
+        for (const index_t experts : experts_to_try) {
+            for (const index_t used : used_to_try) {
                 if (used > experts) continue;
                 for (const kind_of_scores& kind : kinds) {
                     if (const std::string what = detail::attempt([&] { return broken(experts, used, kind.scale); }); !what.empty()) {
