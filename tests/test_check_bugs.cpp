@@ -98,6 +98,12 @@ struct block_behind {
         return block < first_shared ? block : block + 1;
     }
 };
+struct one_back { // where there is none
+    static constexpr index_t donor(index_t block, std::span<const bool>, index_t first_shared) {
+        if (block == first_shared && block == 1) throw error("no block before");
+        return block;
+    }
+};
 struct not_constexpr {
     static index_t donor(index_t block, std::span<const bool>, index_t) { return block; }
 };
@@ -181,6 +187,10 @@ struct minus_first_lane {
 struct cap_of_nothing { // c·tanh(x/c), also for models that have no c
     static float apply(float x, float cap) { return cap * std::tanh(x / cap); }
     static double apply(double x, double cap) { return cap * std::tanh(x / cap); }
+};
+struct cap_up_to_80 {
+    static float apply(float x, float) { return x > 80 ? throw error("too large") : x; }
+    static double apply(double x, double) { return x; }
 };
 struct root_of_scalar {
     static float value(float stored) { return std::sqrt(stored); }
@@ -421,6 +431,7 @@ TEST_CASE("check: bugs in caches and sharing", "[check]") {
            "kv_sharing last_of_any_kind: donor(block 1) is 0, a block of the other kind (blocks Fs, shared from 1 on)");
     breaks(check<block_behind>(),
            "kv_sharing block_behind: donor(block 1) is 2, expected a block from 0 to 1, or -1 (blocks ss, shared from 1 on)");
+    breaks(check<one_back>(), "kv_sharing one_back: donor(block 1) throws: no block before (blocks ss, shared from 1 on)");
     breaks(check<not_constexpr>(), "kv_sharing not_constexpr: donor is not constexpr, a composition's rules cannot call it");
 }
 
@@ -446,6 +457,7 @@ TEST_CASE("check: bugs in ropes, norms and functions of one value", "[check]") {
     breaks(check<wrong_in_double>(), "activation wrong_in_double: apply(-0.25) is 0 in float and 0.0025 in double");
     breaks(check<minus_first_lane>(), "activation minus_first_lane: apply(3) is 3 in lane 0 of a batch and 4 in lane 1");
     breaks(check<cap_of_nothing>(), "softcap cap_of_nothing: apply(0) is nan in float (stored cap 0)");
+    CHECK(check<cap_up_to_80>().broken().front() == "softcap cap_up_to_80: apply(87) throws: too large (stored cap 0)");
     breaks(check<root_of_scalar>(), "scale root_of_scalar: value(stored -1) is nan");
     breaks(check<inverse_stored>(), "scale inverse_stored: factor(head width 2, stored 0) is inf");
     breaks(check<share_of_token>(), "per_layer_input share_of_token: combine(0, 0) is nan in float and nan in double");

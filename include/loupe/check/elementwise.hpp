@@ -19,9 +19,8 @@ void hold_elementwise(verdict& v, F f, const std::string& where = {}) {
     const auto search = [&](auto&& broken) -> std::string {
         for (const double magnitude : element_inputs) {
             for (const double x : {magnitude, -magnitude}) {
-                if (const std::string what = broken(static_cast<float>(x)); !what.empty()) {
-                    return say("apply(", static_cast<float>(x), what, where);
-                }
+                const std::string what = attempt([&] { return broken(static_cast<float>(x)); });
+                if (!what.empty()) return say("apply(", static_cast<float>(x), ") ", what, where);
             }
         }
         return {};
@@ -37,9 +36,9 @@ void hold_elementwise(verdict& v, F f, const std::string& where = {}) {
         return search([&](float x) {
             const auto single = static_cast<float>(f(x));
             const auto exact = static_cast<double>(f(static_cast<double>(x)));
-            if (!std::isfinite(single)) return say(") is ", single, " in float");
-            if (!std::isfinite(exact)) return say(") is ", exact, " in double");
-            if (Batches && !std::isfinite(in_lane(x, 0))) return say(") is ", in_lane(x, 0), " in a batch");
+            if (!std::isfinite(single)) return say("is ", single, " in float");
+            if (!std::isfinite(exact)) return say("is ", exact, " in double");
+            if (Batches && !std::isfinite(in_lane(x, 0))) return say("is ", in_lane(x, 0), " in a batch");
             return std::string();
         });
     });
@@ -50,8 +49,8 @@ void hold_elementwise(verdict& v, F f, const std::string& where = {}) {
             const double allowed = 16 * 0x1p-24 * std::max({1.0, std::abs(static_cast<double>(x)), std::abs(exact)});
             const auto single = static_cast<float>(f(x));
             const auto far = [&](float found) { return std::isfinite(found) && std::abs(static_cast<double>(found) - exact) > allowed; };
-            if (far(single)) return say(") is ", single, " in float and ", exact, " in double");
-            if (Batches && far(in_lane(x, 0))) return say(") is ", in_lane(x, 0), " in a batch and ", exact, " in double");
+            if (far(single)) return say("is ", single, " in float and ", exact, " in double");
+            if (Batches && far(in_lane(x, 0))) return say("is ", in_lane(x, 0), " in a batch and ", exact, " in double");
             return std::string();
         });
     });
@@ -60,10 +59,10 @@ void hold_elementwise(verdict& v, F f, const std::string& where = {}) {
             const auto first = static_cast<float>(f(x));
             static_cast<void>(f(0.5F));
             const auto again = static_cast<float>(f(x));
-            if (!same_bits(first, again)) return say(") is ", first, ", and when asked again ", again);
+            if (!same_bits(first, again)) return say("is ", first, ", and when asked again ", again);
             for (int lane = 1; Batches && lane < simd::width; ++lane) {
                 if (!same_bits(in_lane(x, lane), in_lane(x, 0))) {
-                    return say(") is ", in_lane(x, 0), " in lane 0 of a batch and ", in_lane(x, lane), " in lane ", lane);
+                    return say("is ", in_lane(x, 0), " in lane 0 of a batch and ", in_lane(x, lane), " in lane ", lane);
                 }
             }
             return std::string();

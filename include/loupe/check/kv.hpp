@@ -54,10 +54,9 @@ verdict check() {
                     const std::span<const bool> is_full(full.data(), static_cast<std::size_t>(blocks));
                     const auto donor = [&](index_t block) { return static_cast<index_t>(Sharing::donor(block, is_full, first_shared)); };
                     for (index_t block = 0; block < blocks; ++block) {
-                        if (const std::string what = broken(block, donor, is_full); !what.empty()) {
-                            return say("donor(block ", block, ") is ", donor(block), what, " (blocks ", kinds, ", shared from ",
-                                       first_shared, " on)");
-                        }
+                        const std::string what = detail::attempt([&] { return broken(block, donor, is_full); });
+                        if (what.empty()) continue;
+                        return say("donor(block ", block, ") ", what, " (blocks ", kinds, ", shared from ", first_shared, " on)");
                     }
                 }
             }
@@ -71,29 +70,31 @@ verdict check() {
     v.rule([&] {
         return search([](index_t block, const auto& donor, std::span<const bool>) {
             const index_t d = donor(block);
-            return d < kv_sharing::no_donor || d > block ? say(", expected a block from 0 to ", block, ", or ", kv_sharing::no_donor)
-                                                         : std::string();
+            return d < kv_sharing::no_donor || d > block
+                       ? say("is ", d, ", expected a block from 0 to ", block, ", or ", kv_sharing::no_donor)
+                       : std::string();
         });
     });
     v.rule([&] {
         return search([](index_t block, const auto& donor, std::span<const bool> is_full) {
             const index_t d = donor(block);
             return d >= 0 && d < block && is_full[static_cast<std::size_t>(d)] != is_full[static_cast<std::size_t>(block)]
-                       ? std::string(", a block of the other kind")
+                       ? say("is ", d, ", a block of the other kind")
                        : std::string();
         });
     });
     v.rule([&] {
         return search([](index_t block, const auto& donor, std::span<const bool>) {
             const index_t d = donor(block);
-            return d >= 0 && d < block && donor(d) != d ? say(", which has no keys of its own but reads those of ", donor(d))
+            return d >= 0 && d < block && donor(d) != d ? say("is ", d, ", which has no keys of its own but reads those of ", donor(d))
                                                         : std::string();
         });
     });
     v.rule([&] {
         return search([](index_t block, const auto& donor, std::span<const bool>) {
             const index_t d = donor(block);
-            return donor(block) != d ? std::string(", and when asked again another") : std::string();
+            const index_t again = donor(block);
+            return again != d ? say("is ", d, ", and when asked again ", again) : std::string();
         });
     });
     return v;
