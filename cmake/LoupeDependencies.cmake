@@ -1,7 +1,6 @@
 # Every dependency is looked for as a package first; what is missing is fetched at a pinned version (this needs network access).
 # SYSTEM: warnings in their headers are not errors of this project.
 include(FetchContent)
-set(LOUPE_FETCHED "")
 
 macro(loupe_dependency package target repository tag)
   if(NOT TARGET ${target})
@@ -11,7 +10,6 @@ macro(loupe_dependency package target repository tag)
     message(STATUS "loupe: ${package} is not installed, fetching ${tag}")
     FetchContent_Declare(${package} GIT_REPOSITORY ${repository} GIT_TAG ${tag} GIT_SHALLOW ON SYSTEM)
     FetchContent_MakeAvailable(${package})
-    list(APPEND LOUPE_FETCHED ${package})
   endif()
 endmacro()
 
@@ -22,6 +20,14 @@ loupe_dependency(xsimd xsimd https://github.com/xtensor-stack/xsimd.git 10.0.0)
 loupe_dependency(xtensor xtensor https://github.com/xtensor-stack/xtensor.git 0.24.7)
 loupe_dependency(fmt fmt::fmt https://github.com/fmtlib/fmt.git 10.2.1)
 loupe_dependency(nlohmann_json nlohmann_json::nlohmann_json https://github.com/nlohmann/json.git v3.11.3)
+# An installed loupe can only name packages: targets of this project, fetched here or by who includes loupe, are in no export set of loupe's.
+set(LOUPE_NOT_PACKAGES "")
+foreach(target xtl xsimd xtensor fmt::fmt nlohmann_json::nlohmann_json)
+  get_target_property(is_package ${target} IMPORTED)
+  if(NOT is_package)
+    list(APPEND LOUPE_NOT_PACKAGES ${target})
+  endif()
+endforeach()
 if(LOUPE_BUILD_EXAMPLES)
   loupe_dependency(CLI11 CLI11::CLI11 https://github.com/CLIUtils/CLI11.git v2.3.2)
 endif()

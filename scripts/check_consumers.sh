@@ -5,7 +5,7 @@ set -eu
 cd "$(dirname "$0")/.."
 work="$PWD/build/consumers"
 prefix="$work/prefix"
-ways="${*:-add_subdirectory fetch_content find_package pkg_config one_header}"
+ways="${*:-add_subdirectory fetch_content vendored find_package pkg_config one_header}"
 warnings="-Wall -Wextra -Wpedantic -Werror"
 rm -rf "$work"
 mkdir -p "$work"
@@ -68,6 +68,19 @@ diff -r include/loupe "$prefix/include/loupe" >&2 || { echo "consumers: what is 
 export PKG_CONFIG_PATH="$prefix/share/pkgconfig"
 pkg-config --print-errors --exists loupe
 sh scripts/amalgamate.sh "$work/loupe_all.hpp"
+
+# A project installs what is its own. If it asks for loupe beside, with a dependency that is no package, installing fails and says so.
+cmake_vendored() { quiet cmake -S tests/consumers/vendored -B "$work/vendored" -G Ninja -DLOUPE_SOURCE="$PWD" "$@"; }
+cmake_vendored
+quiet cmake --install "$work/vendored" --prefix "$work/own"
+found=$(cd "$work/own" && find . -type f)
+[ "$found" = ./share/expected.txt ] || { echo "consumers: vendored: expected to install share/expected.txt, found $found" >&2; exit 1; }
+cmake_vendored -DLOUPE_INSTALL=ON
+if cmake --install "$work/vendored" --prefix "$work/both" >"$work/log.install" 2>&1 || ! grep -q 'are: nlohmann_json::nlohmann_json$' "$work/log.install"; then
+    echo "consumers: vendored: expected an install that is refused because of nlohmann_json, found:" >&2
+    cat "$work/log.install" >&2
+    exit 1
+fi
 
 (compiler=g++ && all_ways) &
 other=$!
