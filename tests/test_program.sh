@@ -205,6 +205,21 @@ for command in "describe $nano" "variants $nano" "tokenize $nano --text hello" "
     one_complaint "$command to a full stdout"
 done
 
+# ---- what the system does not give
+if (ulimit -v 3000000 && "$program" --help) > "$work/out" 2> "$work/err"; then # not with a sanitizer, which takes more
+    limit=$(ulimit -S -v)
+    ulimit -S -v 3000000
+    refused 1 'more threads than there is room for' 'threads: expected to start 1023 ' generate "$nano" --prompt a -n 2 --threads 1024
+    ulimit -S -v "$limit"
+fi
+mkdir "$work/gone"
+(
+    failures=0 nano=$(cd "$nano" && pwd) program=$(realpath "$program")
+    cd "$work/gone" && rmdir "$work/gone"
+    refused 1 'a folder that is gone' nowhere score "$nano" --text nowhere.txt --json x.json
+    exit "$failures"
+) || failures=$((failures + 1))
+
 # ---- good input
 for model in gemma4-e2b gemma4-26b-a4b gemma4-12b gemma3-270m; do
     case $model in

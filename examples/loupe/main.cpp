@@ -72,7 +72,8 @@ void expect_apart(std::initializer_list<std::string> results, std::initializer_l
     std::vector<std::filesystem::path> taken;
     std::error_code ignored;
     const auto place = [&](const std::string& name) {
-        return name == "-" ? std::filesystem::path(name) : std::filesystem::weakly_canonical(std::filesystem::absolute(name), ignored);
+        return name == "-" ? std::filesystem::path(name)
+                           : std::filesystem::weakly_canonical(std::filesystem::absolute(name, ignored), ignored);
     };
     const auto is_part_of_a_model = [](const std::string& file) {
         return file.ends_with("config.json") || file.ends_with("tokenizer.json") || file.ends_with(".safetensors") ||
@@ -276,7 +277,8 @@ int main(int argc, char** argv) {
         return report(e.what(), 3);
     } catch (const std::bad_alloc&) {
         return report("not enough memory", 1);
-    } catch (const std::system_error&) { // what fmt::print throws
+    } catch (const std::system_error& e) { // fmt::print's is one of many
+        if (std::ferror(stdout) == 0) return report(e.what(), 1);
         return report("standard output: expected room to write, found none", 3);
     } catch (const std::exception& e) {
         return report(e.what(), 1);

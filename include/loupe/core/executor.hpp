@@ -10,6 +10,8 @@
 #include <exception>
 #include <memory>
 #include <mutex>
+#include <string>
+#include <system_error>
 #include <thread>
 #include <type_traits>
 #include <vector>
@@ -179,7 +181,11 @@ class pool::team {
     explicit team(index_t threads) {
         try {
             for (index_t i = 1; i < threads; ++i) threads_.emplace_back([this] { worker(); });
-        } catch (...) { // the system has no more threads
+        } catch (const std::system_error& e) {
+            stop();
+            throw error("threads: expected to start " + std::to_string(threads - 1) + " beside the caller's, found that the system gives " +
+                        std::to_string(threads_.size()) + ": " + e.code().message());
+        } catch (...) {
             stop();
             throw;
         }
