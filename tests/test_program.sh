@@ -279,6 +279,14 @@ works 'score to a file' score "$nano" --text "$work/short.txt" --json "$work/fig
 grep -q '"perplexity": [0-9]' "$work/figures.json" || fail 'score --json FILE: expected figures'
 works 'ablate' ablate "$nano" --text "$work/short.txt" --variants window-8 --json -
 grep -q 'window-8' "$work/out" || fail 'ablate --json: expected the variant'
+named=$work/$(printf 'not UTF-8 \377')
+mkdir "$named"
+cp "$work/short.txt" "$named/$(printf '\377.txt')"
+cp "$nano/nano-e-Q4_K_M.gguf" "$named/"
+works 'figures of a text whose name is not UTF-8' score "$nano" --text "$named/$(printf '\377.txt')" --json -
+grep -q '"perplexity": [0-9]' "$work/out" || fail 'score --json: expected figures of a text whose name is not UTF-8'
+works 'a report of names that are not UTF-8' ablate "$named/nano-e-Q4_K_M.gguf" --text "$named/$(printf '\377.txt')" --variants window-8 --json - --html "$work/named.html"
+works 'speeds of a model whose name is not UTF-8' bench "$named/nano-e-Q4_K_M.gguf" -p 4 -n 0 -r 1 --json
 works 'make' make gemma3-270m "$work/made.gguf" --blocks 6 --vocabulary 600 --types q4_k_m,ffn_down=q5_1
 works 'describe what was made' describe "$work/made.gguf"
 works 'bench at the last position of the largest context' bench "$nano" -p 0 -n 1 -r 1 -d 262143 --made-up-depth

@@ -155,7 +155,7 @@ void bench(const bench_options& o) {
             std::fflush(stdout);
         }
     }
-    if (o.json) fmt::print("{}\n", results.dump(2));
+    if (o.json) fmt::print("{}\n", results.dump(2, ' ', false, nlohmann::json::error_handler_t::replace));
 }
 
 } // namespace program

@@ -59,7 +59,7 @@ std::string score_json(const lab::report& r, double standard_error) {
                                   {"mean_nll", t.mean_nll}};
         }
     }
-    return j.dump(2) + "\n";
+    return j.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n"; // names of files may hold any bytes
 }
 
 } // namespace program
