@@ -196,6 +196,14 @@ refused 3 'logits to a folder that is not there' nowhere logits "$nano" --ids 2,
 refused 3 'figures to a full disk' /dev/full score "$nano" --text "$work/short.txt" --json /dev/full
 refused 3 'figures to a folder that is not there' nowhere score "$nano" --text "$work/short.txt" --json "$work/nowhere/x.json"
 refused 3 'a report to a full disk' /dev/full ablate "$nano" --text "$work/short.txt" --variants window-8 --html /dev/full
+echo 'was there' > "$work/kept.json"
+refused 1 'figures of a text that is not there' nowhere.txt score "$nano" --text "$work/nowhere.txt" --json "$work/kept.json"
+[ "$(cat "$work/kept.json")" = 'was there' ] || fail 'score: a refused run changed the file of an earlier one'
+refused 1 'a report of a variant that is not there' frobnicate ablate "$nano" --text "$work/short.txt" --variants frobnicate \
+    --json "$work/left.json" --html "$work/left.html"
+refused 1 'a text that is not there, before anything is built' nowhere.txt ablate "$nano" --text "$work/nowhere.txt" --json "$work/left.json"
+[ "$(complaints)" = 1 ] && ! grep -q '^left out' "$work/err" || fail 'ablate: expected to read the text before variants are built'
+for left in "$work"/left*; do [ ! -e "$left" ] || fail "a refused run left $left behind"; done
 for command in "describe $nano" "variants $nano" "tokenize $nano --text hello" "generate $nano --prompt hello -n 2" "score $nano --text $work/short.txt"; do
     checks=$((checks + 1))
     # shellcheck disable=SC2086

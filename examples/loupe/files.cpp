@@ -6,10 +6,6 @@
 #include <loupe/io/requantize.hpp>
 #include <loupe/policy/packed_weights.hpp>
 
-#include <cerrno>
-#include <cstdio>
-#include <cstring>
-
 namespace program {
 
 using namespace loupe;
@@ -26,30 +22,16 @@ void note_context(const dimensions& sizes, index_t tokens) {
                sizes.context);
 }
 
-void write_file(const std::string& path, const std::string& text) {
-    if (path == "-") {
+result_file::result_file(const std::string& path)
+    : path_(path), file_(path.empty() || path == "-" ? nullptr : std::make_unique<io::output_file>(path)) {}
+
+void result_file::write(const std::string& text) {
+    if (file_ == nullptr) {
         fmt::print("{}", text);
         return;
     }
-    std::FILE* out = std::fopen(path.c_str(), "wb");
-    const auto fail = [&] {
-        throw output_error(fmt::format("{}: expected to write {} bytes, found: {}", path, text.size(), std::strerror(errno)));
-    };
-    if (out == nullptr) fail();
-    const bool written = std::fwrite(text.data(), 1, text.size(), out) == text.size() && std::fflush(out) == 0;
-    const int reason = errno;
-    const bool closed = std::fclose(out) == 0;
-    if (!written || !closed) {
-        errno = written ? errno : reason;
-        fail();
-    }
-}
-
-void check_writable(const std::string& path) {
-    if (path.empty() || path == "-") return;
-    std::FILE* out = std::fopen(path.c_str(), "ab");
-    if (out == nullptr) throw output_error(fmt::format("{}: expected a file that can be written, found: {}", path, std::strerror(errno)));
-    std::fclose(out);
+    file_->write(text);
+    file_->close();
 }
 
 io::tokenizer open_tokenizer(const std::string& path) { return io::open_tokenizer(path); }

@@ -2,7 +2,9 @@
 #pragma once
 
 #include <loupe/io/checkpoint.hpp>
+#include <loupe/io/mapped_file.hpp>
 
+#include <memory>
 #include <string>
 
 namespace program {
@@ -22,10 +24,18 @@ void note_context(const loupe::dimensions& sizes, index_t tokens);
 /// Only the tokenizer of a model.
 loupe::io::tokenizer open_tokenizer(const std::string& path);
 
-/// Writes a whole file, or to standard output for "-". A failure (full disk, missing folder) names the path.
-void write_file(const std::string& path, const std::string& text);
+/// A result: a file, standard output for "-", nothing without a name. Made before the work, since a place that cannot be written should be
+/// known before an hour of it, not after. The file appears when it is written: of a command that fails nothing is left, and what was there
+/// stays.
+class result_file {
+    std::string path_;
+    std::unique_ptr<loupe::io::output_file> file_;
 
-/// A result file that cannot be written should be known before an hour's work, not after it. Creates it if need be; "" and "-" are fine.
-void check_writable(const std::string& path);
+  public:
+    explicit result_file(const std::string& path);
+    bool wanted() const { return !path_.empty(); }
+    /// Once. A failure (full disk) names the path.
+    void write(const std::string& text);
+};
 
 } // namespace program

@@ -12,39 +12,43 @@ namespace {
 
 std::string file_name(const std::string& path) { return std::filesystem::path(path).filename().string(); }
 
-} // namespace
-
-void score(const score_options& o) {
-    check_writable(o.json);
-    executor threads(o.threads);
-    const auto file = open_model(o.model, threads);
-    const auto family = family_of(file.sizes, file.path);
-    std::optional<lab::corpus> text;
-    std::optional<lab::task_set> tasks;
+/// Text and tasks, those that are given.
+template <class Options>
+std::pair<std::optional<lab::corpus>, std::optional<lab::task_set>> read_inputs(const Options& o, const io::checkpoint& file) {
+    std::pair<std::optional<lab::corpus>, std::optional<lab::task_set>> inputs;
+    auto& [text, tasks] = inputs;
     if (!o.text.empty()) text = lab::cut_text(file.text(), lab::read_text(o.text), file_name(o.text), o.context);
     if (text) note_context(file.sizes, static_cast<index_t>(text->segments.front().ids.size())); // the longest
     if (!o.tasks.empty()) tasks = lab::encode_tasks(file.text(), o.tasks);
+    return inputs;
+}
+
+} // namespace
+
+void score(const score_options& o) {
+    result_file json(o.json);
+    executor threads(o.threads);
+    const auto file = open_model(o.model, threads);
+    const auto family = family_of(file.sizes, file.path);
+    const auto [text, tasks] = read_inputs(o, file);
     const std::vector<lab::subject> stock{family.variants.front().make(file, threads)};
     const auto start = std::chrono::steady_clock::now();
     const auto figures = lab::measure(stock, text ? &*text : nullptr, tasks ? &*tasks : nullptr, threads.size());
     const double seconds = lab::detail::seconds_since(start);
     const auto r = lab::summarise(stock, figures, text ? &*text : nullptr, tasks ? &*tasks : nullptr, threads.size());
     const double standard_error = text ? lab::standard_error(*text, figures.front()) : 0;
-    if (o.json == "-") {
-        fmt::print("{}", score_json(r, standard_error));
-        return;
-    }
+    if (o.json == "-") return json.write(score_json(r, standard_error));
     fmt::print("{}", score_text(r, standard_error));
     fmt::print(stderr, "{:.1f} s on {} thread{}, {}\n", seconds, threads.size(), threads.size() == 1 ? "" : "s", r.machine);
-    if (!o.json.empty()) write_file(o.json, score_json(r, standard_error));
+    if (json.wanted()) json.write(score_json(r, standard_error));
 }
 
 void ablate(const ablate_options& o) {
-    check_writable(o.json);
-    check_writable(o.html);
+    result_file json(o.json), html(o.html);
     executor threads(o.threads);
     const auto file = open_model(o.model, threads);
     const auto family = family_of(file.sizes, file.path);
+    const auto [text, tasks] = read_inputs(o, file);
     std::vector<lab::subject> subjects{family.variants.front().make(file, threads)};
     if (o.variants.empty()) {
         for (std::size_t i = 1; i < family.variants.size(); ++i) {
@@ -71,18 +75,13 @@ void ablate(const ablate_options& o) {
             subjects.push_back(found->make(file, threads));
         }
     }
-    std::optional<lab::corpus> text;
-    std::optional<lab::task_set> tasks;
-    if (!o.text.empty()) text = lab::cut_text(file.text(), lab::read_text(o.text), file_name(o.text), o.context);
-    if (text) note_context(file.sizes, static_cast<index_t>(text->segments.front().ids.size())); // the longest
-    if (!o.tasks.empty()) tasks = lab::encode_tasks(file.text(), o.tasks);
     auto report = lab::ablate(subjects, text ? &*text : nullptr, tasks ? &*tasks : nullptr, threads.size());
     report.model = family.name_of(file.sizes);
     report.file = o.model;
     if (o.json != "-") fmt::print("{}", text_of(report));
-    if (!o.json.empty()) write_file(o.json, json_of(report));
-    if (!o.html.empty()) {
-        write_file(o.html, html_of(report));
+    if (json.wanted()) json.write(json_of(report));
+    if (html.wanted()) {
+        html.write(html_of(report));
         fmt::print(stderr, "wrote {}\n", o.html);
     }
 }

@@ -107,12 +107,14 @@ inline void forget(const std::shared_ptr<const void>& owner, const std::byte* by
     if (first < last) ::madvise(reinterpret_cast<void*>(first), last - first, MADV_DONTNEED); // advice: a failure changes nothing
 }
 
-/// A file that appears as a whole or not at all: written under another name beside the target and renamed by close().
-/// A target that exists and is no regular file (a device, a pipe) is written to directly.
-/// Every failure is an output_error and removes what was written so far; so does a destructor without close().
+/// A file that appears as a whole or not at all: written without a name, or where the file system has no such files under another name
+/// beside the target, and renamed by close(). So a process that is ended leaves nothing behind either. A target that exists and is no
+/// regular file (a device, a pipe) is written to directly. Every failure is an output_error and removes what was written so far; so does a
+/// destructor without close().
 class output_file {
-    std::filesystem::path target_, temporary_; ///< temporary_ is empty where the target is written to directly
+    std::filesystem::path target_, temporary_; ///< temporary_ is empty where the file has no name, or the target is written to directly
     int file_ = -1;
+    bool nameless_ = false;
     std::vector<std::byte> pending_;
 
     [[noreturn]] void fail(const char* what, int code) {
@@ -125,6 +127,34 @@ class output_file {
         file_ = -1;
         if (!temporary_.empty()) ::unlink(temporary_.c_str());
         temporary_.clear();
+    }
+
+    /// Calls make(name) with names beside the target until one was free.
+    template <class Make>
+    void find_name(Make&& make) {
+        for (int attempt = 0;; ++attempt) {
+            std::filesystem::path name = target_;
+            name += fmt::format(".{}-{}.part", ::getpid(), attempt);
+            if (make(name.c_str()) >= 0) {
+                temporary_ = name;
+                return;
+            }
+            if (errno != EEXIST || attempt == 1000) fail("cannot be created", errno);
+        }
+    }
+
+    static std::string link_to(int file) { return fmt::format("/proc/self/fd/{}", file); }
+
+    /// Whether a file without a name was opened, and can be given one.
+    bool open_nameless() {
+#ifdef O_TMPFILE
+        const auto folder = target_.has_parent_path() ? target_.parent_path() : std::filesystem::path(".");
+        file_ = ::open(folder.c_str(), O_WRONLY | O_TMPFILE | O_CLOEXEC, 0666);
+        if (file_ < 0) return false;
+        if (::access(link_to(file_).c_str(), F_OK) == 0) return true;
+        ::close(std::exchange(file_, -1));
+#endif
+        return false;
     }
 
     void put(const std::byte* from, std::size_t count) {
@@ -156,15 +186,8 @@ class output_file {
             if (file_ < 0) fail("cannot be opened for writing", errno);
             return;
         }
-        for (int attempt = 0; file_ < 0; ++attempt) {
-            std::filesystem::path name = target_;
-            name += fmt::format(".{}-{}.part", ::getpid(), attempt);
-            file_ = ::open(name.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-            if (file_ >= 0)
-                temporary_ = name;
-            else if (errno != EEXIST || attempt == 1000)
-                fail("cannot be created", errno);
-        }
+        nameless_ = open_nameless();
+        if (!nameless_) find_name([&](const char* name) { return file_ = ::open(name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666); });
     }
     output_file(const output_file&) = delete;
     output_file& operator=(const output_file&) = delete;
@@ -185,6 +208,8 @@ class output_file {
     void close() {
         if (file_ < 0) throw output_error(fmt::format("{}: closed twice", target_.string()));
         flush();
+        if (std::exchange(nameless_, false))
+            find_name([&](const char* name) { return ::linkat(AT_FDCWD, link_to(file_).c_str(), AT_FDCWD, name, AT_SYMLINK_FOLLOW); });
         const int file = std::exchange(file_, -1);
         if (::close(file) != 0) fail("cannot be written", errno);
         if (!temporary_.empty() && ::rename(temporary_.c_str(), target_.c_str()) != 0) fail("cannot be renamed to", errno);
