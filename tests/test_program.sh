@@ -84,6 +84,9 @@ usage 'two results on standard output' ablate "$nano" --text x --html - --json -
 usage 'a result over a file of its model' score "$nano" --text x --json "$nano/config.json"
 usage 'a result over its text' score "$nano" --text "$work/text" --json "$work/./text"
 usage 'negative threads' generate "$nano" --prompt a --threads -1
+usage 'logits on standard output' logits "$nano" --ids 2,3 --out -
+usage 'layers on standard output' logits "$nano" --ids 2,3 --out "$work/x.npy" --layers -
+usage 'a model on standard output' make gemma3-270m -
 usage 'no ids' logits "$nano" --out "$work/x.npy"
 works 'help' --help
 
@@ -191,8 +194,9 @@ refused 1 'a variant of another family' top-2 ablate "$nano" --text "$examples/t
 # ---- places that cannot be written
 head -c 2000 "$examples/text/prose-1.txt" > "$work/short.txt"
 refused 3 'logits to a full disk' /dev/full logits "$nano" --ids 2,3 --out /dev/full
-refused 3 'layers to a full disk' /dev/full logits "$nano" --ids 2,3 --out "$work/x.npy" --layers /dev/full
+refused 3 'layers to a full disk' /dev/full logits "$nano" --ids 2,3 --out "$work/left.npy" --layers /dev/full
 refused 3 'logits to a folder that is not there' nowhere logits "$nano" --ids 2,3 --out "$work/nowhere/x.npy"
+refused 3 'layers to a folder that is not there' nowhere logits "$nano" --ids 2,3 --out "$work/left.npy" --layers "$work/nowhere/x.npy"
 refused 3 'figures to a full disk' /dev/full score "$nano" --text "$work/short.txt" --json /dev/full
 refused 3 'figures to a folder that is not there' nowhere score "$nano" --text "$work/short.txt" --json "$work/nowhere/x.json"
 refused 3 'a report to a full disk' /dev/full ablate "$nano" --text "$work/short.txt" --variants window-8 --html /dev/full

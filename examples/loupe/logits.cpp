@@ -4,6 +4,7 @@
 #include <loupe/io/npy.hpp>
 
 #include <charconv>
+#include <optional>
 
 namespace program {
 
@@ -65,16 +66,21 @@ void logits(const logits_options& o) {
     const index_t tokens = static_cast<index_t>(ids.size()), vocabulary = file.sizes.vocabulary, width = file.sizes.width;
     check_ids(ids, vocabulary);
     note_context(file.sizes, tokens);
-    const auto model = family_of(file.sizes, file.path).open(file, {.threads = o.threads, .records = true});
-    io::npy_writer out(o.out, {tokens, vocabulary});
+    const bool records = !o.layers.empty();
+    const auto model = family_of(file.sizes, file.path).open(file, {.threads = o.threads, .records = records});
     const auto layers = static_cast<std::size_t>(file.sizes.blocks()) + 1;
-    std::vector<std::vector<float>> streams(layers);
+    io::npy_writer out(o.out, {tokens, vocabulary});
+    std::optional<io::npy_writer> residual; // made before the work, too
+    if (records) residual.emplace(o.layers, std::vector{static_cast<index_t>(layers), tokens, width});
+    std::vector<std::vector<float>> streams(records ? layers : 0);
     aligned_vector<float> rows;
     model->read(
         ids, o.chunk,
         [&](index_t, matrix_view<const float> hidden) {
-            const auto& recorded = model->recorded();
-            for (std::size_t l = 0; l < layers; ++l) streams[l].insert(streams[l].end(), recorded[l].begin(), recorded[l].end());
+            for (std::size_t l = 0; l < streams.size(); ++l) {
+                const auto& recorded = model->recorded()[l];
+                streams[l].insert(streams[l].end(), recorded.begin(), recorded.end());
+            }
             constexpr index_t batch = 64; // logits of a large vocabulary take a megabyte a token
             for (index_t first = 0; first < hidden.rows; first += batch) {
                 const index_t n = std::min(batch, hidden.rows - first);
@@ -84,12 +90,9 @@ void logits(const logits_options& o) {
             }
         },
         images);
+    for (const auto& l : streams) residual->write(l);
     out.close();
-    if (!o.layers.empty()) {
-        io::npy_writer residual(o.layers, {static_cast<index_t>(layers), tokens, width});
-        for (const auto& l : streams) residual.write(l);
-        residual.close();
-    }
+    if (residual) residual->close();
 }
 
 } // namespace program

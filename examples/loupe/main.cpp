@@ -67,6 +67,15 @@ CLI::Validator between(double lowest, double highest) {
         fmt::format("FLOAT in [{} - {}]", lowest, highest), "between");
 }
 
+/// Files that are not written to standard output.
+CLI::Validator named_file() {
+    return CLI::Validator(
+        [](const std::string& name) {
+            return name == "-" ? std::string("expected the name of a file, found -, which would be standard output") : std::string();
+        },
+        "", "named_file");
+}
+
 /// No result is written over another, or over what it is made from. Names that are not given are empty.
 void expect_apart(std::initializer_list<std::string> results, std::initializer_list<std::string> inputs) {
     std::vector<std::filesystem::path> taken;
@@ -166,9 +175,10 @@ int run(int argc, char** argv) {
     program::logits_options logits;
     c = command(app, "logits", "logits and residual streams of given ids, as .npy files", logits.model);
     c->add_option("--ids", logits.ids, "token ids, separated by commas")->required();
-    c->add_option("--out", logits.out, "float32 [tokens, vocabulary]")->required();
+    c->add_option("--out", logits.out, "float32 [tokens, vocabulary]")->required()->check(named_file());
     c->add_option("--layers", logits.layers,
-                  "float32 [blocks + 1, tokens, width]: the scaled embedding, then the residual stream after every block");
+                  "float32 [blocks + 1, tokens, width]: the scaled embedding, then the residual stream after every block")
+        ->check(named_file());
     c->add_option("--image-blocks", logits.image_blocks, "positions that are images, e.g. 5:11,18:32 (end excluded)");
     c->add_option("--chunk", logits.chunk, "tokens read at a time; 0: all at once")->check(CLI::Range(0, 1 << 24))->capture_default_str();
     add_threads(c, logits.threads);
@@ -234,7 +244,7 @@ int run(int argc, char** argv) {
                            "real one and says nothing");
     c->add_option("VARIANT", make.variant, "e2b, e4b, 12b, 26b-a4b, 31b, gemma3-270m, gemma3-1b, gemma3-4b, gemma3-12b or gemma3-27b")
         ->required();
-    c->add_option("OUT.gguf", make.out, "the file to write")->required();
+    c->add_option("OUT.gguf", make.out, "the file to write")->required()->check(named_file());
     c->add_option(
          "--types", make.types,
          "MIX[,PATTERN=FORMAT]…\n"
