@@ -291,6 +291,9 @@ works 'score to a file' score "$nano" --text "$work/short.txt" --json "$work/fig
 grep -q '"perplexity": [0-9]' "$work/figures.json" || fail 'score --json FILE: expected figures'
 works 'ablate' ablate "$nano" --text "$work/short.txt" --variants window-8 --json -
 grep -q 'window-8' "$work/out" || fail 'ablate --json: expected the variant'
+works 'a list before the model' ablate --variants window-8,window-16 "$nano" --text "$work/short.txt"
+works 'lists before the model, and given twice' bench -p 4 -p 2,3 -n 0 -d 0 -t 1 "$nano" -r 1
+[ "$(grep -c 'pp[234]:' "$work/out")" -eq 3 ] || fail 'bench: expected three prompts'
 named=$work/$(printf 'not UTF-8 \377')
 mkdir "$named"
 cp "$work/short.txt" "$named/$(printf '\377.txt')"

@@ -195,7 +195,8 @@ int run(int argc, char** argv) {
     c->add_option(
          "--variants", ablate.variants,
          "ids separated by commas (see `loupe variants MODEL`); without it, all that fit the model and are not marked \"only when named\"")
-        ->delimiter(',');
+        ->delimiter(',')
+        ->allow_extra_args(false);
     c->add_option("--context", ablate.context, "tokens in a segment, BOS included")->check(CLI::Range(2, 1 << 24))->capture_default_str();
     c->add_option("--json", ablate.json, "write the figures of every id to this file (- for standard output)");
     c->add_option("--html", ablate.html, "write one self-contained page with table and charts");
@@ -210,18 +211,22 @@ int run(int argc, char** argv) {
     c = command(app, "bench", "tokens a second: reading a prompt (pp), and generating one token at a time (tg)", bench.model);
     c->add_option("-p,--n-prompt", bench.prompt, "lengths of prompts, separated by commas; 0: none")
         ->delimiter(',')
+        ->allow_extra_args(false)
         ->check(CLI::Range(0, 1 << 24))
         ->capture_default_str();
     c->add_option("-n,--n-gen", bench.generation, "numbers of tokens to generate; 0: none")
         ->delimiter(',')
+        ->allow_extra_args(false)
         ->check(CLI::Range(0, 1 << 24))
         ->capture_default_str();
     c->add_option("-d,--n-depth", bench.depth, "tokens that are in the cache before, not timed")
         ->delimiter(',')
+        ->allow_extra_args(false)
         ->check(CLI::Range(0, 1 << 24))
         ->capture_default_str();
     c->add_option("-t,--threads", bench.threads, "numbers of threads; 0: one for each processor")
         ->delimiter(',')
+        ->allow_extra_args(false)
         ->check(CLI::Range(0, 1024))
         ->capture_default_str();
     c->add_option("-r,--repetitions", bench.repetitions, "runs of each test, after one that is not counted")
