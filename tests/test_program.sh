@@ -79,6 +79,16 @@ usage 'a word for a number' score "$nano" --text x --context many
 usage 'no tokens to make' generate "$nano" --prompt a -n 0
 usage 'negative temperature' generate "$nano" --prompt a --temperature -1
 usage 'temperature that is no number' generate "$nano" --prompt a --temperature nan
+usage 'an octal number' generate "$nano" --prompt a -n 010
+usage 'a negative seed' generate "$nano" --prompt a -n 1 --seed -1
+usage 'a seed beyond 64 bits' make gemma3-270m "$work/x.gguf" --seed 18446744073709551616
+for option in '--temperature 2' '--top-k 3' '--top-p 0.5' '--seed 7'; do
+    # shellcheck disable=SC2086
+    usage "greedy with $option" generate "$nano" --prompt a -n 1 --greedy $option
+done
+usage 'the roof of no generation' bench "$nano" -p 4 -n 0 -r 1 --roof
+usage 'a made-up depth of 0' bench "$nano" -p 4 -n 0 -r 1 --made-up-depth
+usage 'a variant twice' ablate "$nano" --text "$examples/text/prose-1.txt" --variants window-8,window-16,window-8
 usage 'two results in one file' ablate "$nano" --text x --html "$work/result" --json "$work/./result"
 usage 'two results on standard output' ablate "$nano" --text x --html - --json -
 usage 'a result over a file of its model' score "$nano" --text x --json "$nano/config.json"
@@ -222,6 +232,7 @@ if (ulimit -v 3000000 && "$program" --help) > "$work/out" 2> "$work/err"; then #
     limit=$(ulimit -S -v)
     ulimit -S -v 3000000
     refused 1 'more threads than there is room for' 'threads: expected to start 1023 ' generate "$nano" --prompt a -n 2 --threads 1024
+    refused 1 'a depth beyond memory' 'GB for 16777217 positions in f32' bench "$nano" -p 0 -n 1 -r 1 -d 16777216 --made-up-depth
     ulimit -S -v "$limit"
 fi
 mkdir "$work/gone"
@@ -278,6 +289,7 @@ while [ "$entry" -le "$prompts" ]; do
     esac
     entry=$((entry + 1))
 done
+works 'the largest seed' generate "$nano" --prompt a -n 1 --seed 18446744073709551615
 works 'sampling' generate "$nano" --prompt 'Mara had' -n 12 --seed 7 --json
 cp "$work/out" "$work/first"
 works 'sampling again' generate "$nano" --prompt 'Mara had' -n 12 --seed 7 --json --threads 1
@@ -291,6 +303,8 @@ works 'score to a file' score "$nano" --text "$work/short.txt" --json "$work/fig
 grep -q '"perplexity": [0-9]' "$work/figures.json" || fail 'score --json FILE: expected figures'
 works 'ablate' ablate "$nano" --text "$work/short.txt" --variants window-8 --json -
 grep -q 'window-8' "$work/out" || fail 'ablate --json: expected the variant'
+works 'a page on standard output' ablate "$nano" --text "$work/short.txt" --variants window-8 --html -
+[ "$(head -c 15 "$work/out")" = '<!DOCTYPE html>' ] || fail 'ablate --html -: expected a page and nothing else'
 works 'a list before the model' ablate --variants window-8,window-16 "$nano" --text "$work/short.txt"
 works 'lists before the model, and given twice' bench -p 4 -p 2,3 -n 0 -d 0 -t 1 "$nano" -r 1
 [ "$(grep -c 'pp[234]:' "$work/out")" -eq 3 ] || fail 'bench: expected three prompts'

@@ -15,6 +15,9 @@
 #include <numeric>
 #include <random>
 
+#include <sys/resource.h>
+#include <unistd.h>
+
 namespace program {
 
 using namespace loupe;
@@ -43,6 +46,28 @@ struct bench_test {
     std::string name() const { return n_gen == 0 ? fmt::format("pp{}", n_prompt) : fmt::format("tg{}", n_gen); }
 };
 
+constexpr index_t chunk = 512; ///< tokens read at a time
+
+/// Bytes of the keys and values of so many positions.
+double cache_bytes(const dimensions& sizes, const format::info& format, index_t positions) {
+    double bytes = 0;
+    for (const auto& block : sizes.block) {
+        const index_t rows = block.full ? positions : std::min(positions, sizes.window + chunk);
+        if (!block.shares_kv)
+            bytes += 2.0 * static_cast<double>(rows) * static_cast<double>(format.row_bytes(block.kv_heads * block.head_width));
+    }
+    return bytes;
+}
+
+/// Bytes that this process can have at most. Beyond what the machine has the system does not refuse, it ends programs.
+double memory_bytes() {
+    double bytes = static_cast<double>(::sysconf(_SC_PHYS_PAGES)) * static_cast<double>(::sysconf(_SC_PAGESIZE));
+    rlimit limit{};
+    if (::getrlimit(RLIMIT_AS, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY)
+        bytes = std::min(bytes, static_cast<double>(limit.rlim_cur));
+    return bytes;
+}
+
 /// One run of a test, in seconds.
 double run(engine& model, const bench_test& test, index_t vocabulary, bool made_up_depth) {
     std::mt19937 random(1);
@@ -52,7 +77,6 @@ double run(engine& model, const bench_test& test, index_t vocabulary, bool made_
         return ids;
     };
     aligned_vector<float> row(static_cast<std::size_t>(vocabulary));
-    constexpr index_t chunk = 512;
     model.rewind(0);
     if (made_up_depth) {
         model.make_up_past(test.depth);
@@ -95,6 +119,14 @@ void bench(const bench_options& o) {
     }
     if (tests.empty()) throw error("expected a prompt or a number of tokens to generate above 0, found none");
     const format::info& kv_format = format_of(o.kv);
+    for (const bench_test& test : tests) {
+        const index_t positions = test.depth + test.n_prompt + test.n_gen;
+        const double needed = cache_bytes(file.sizes, kv_format, positions), room = memory_bytes();
+        if (needed > room)
+            throw error(
+                fmt::format("-d {}: expected keys and values that fit into {:.1f} GB of memory, found {:.1f} GB for {} positions in {}",
+                            test.depth, room * 1e-9, needed * 1e-9, positions, kv_format.name));
+    }
     const double bytes = static_cast<double>(io::bytes_per_token(*file.weights, file.sizes));
     const char* arithmetic_name = o.floats ? "float" : simd::tiles_available() ? "int8, prompts in tiles of bf16" : "int8";
     auto results = nlohmann::ordered_json::array();

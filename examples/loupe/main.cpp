@@ -7,11 +7,15 @@
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <charconv>
+#include <cstdint>
 #include <cstdio>
 #include <exception>
 #include <filesystem>
 #include <initializer_list>
+#include <limits>
 #include <new>
+#include <set>
 #include <string>
 #include <system_error>
 #include <vector>
@@ -37,6 +41,8 @@ First steps:
 constexpr const char* codes =
     "Exit codes: 0 done; 1 bad input (a file, a text, ids that do not fit); 2 wrong usage; 3 a result could not be written.";
 
+constexpr std::uint64_t any_seed = std::numeric_limits<std::uint64_t>::max();
+
 CLI::App* command(CLI::App& app, const char* name, const char* text, std::string& model) {
     CLI::App* c = app.add_subcommand(name, text);
     c->add_option("MODEL", model, "a .gguf file, or a folder with config.json")->required();
@@ -44,8 +50,24 @@ CLI::App* command(CLI::App& app, const char* name, const char* text, std::string
     return c;
 }
 
+/// Whole numbers between two, as written in decimal: CLI11 takes 010 for eight, and −1 for the largest number where there are no negative
+/// ones.
+CLI::Validator whole(std::uint64_t lowest, std::uint64_t highest) {
+    return CLI::Validator(
+        [=](const std::string& text) {
+            std::uint64_t value = 0;
+            const char* const end = text.data() + text.size();
+            const auto [rest, status] = std::from_chars(text.data(), end, value);
+            const bool is_number = status == std::errc() && rest == end && (text == "0" || text.front() != '0');
+            return is_number && value >= lowest && value <= highest
+                       ? std::string()
+                       : fmt::format("expected a whole number between {} and {}, found {}", lowest, highest, text);
+        },
+        fmt::format("INT in [{} - {}]", lowest, highest), "whole");
+}
+
 void add_threads(CLI::App* c, loupe::index_t& threads) {
-    c->add_option("--threads", threads, "number of threads; 0: one for each processor")->check(CLI::Range(0, 1024))->capture_default_str();
+    c->add_option("--threads", threads, "number of threads; 0: one for each processor")->check(whole(0, 1024))->capture_default_str();
 }
 
 void add_kv(CLI::App* c, std::string& format) {
@@ -136,18 +158,18 @@ int run(int argc, char** argv) {
     program::generate_options generate;
     c = command(app, "generate", "continues a prompt", generate.model);
     c->add_option("--prompt", generate.prompt, "the text to continue")->required();
-    c->add_option("-n", generate.count, "number of tokens at most")->check(CLI::Range(1, 1 << 30))->capture_default_str();
-    c->add_flag("--greedy", generate.greedy, "always the most likely token");
-    c->add_option("--temperature", generate.temperature, "divides the logits before sampling")
-        ->check(between(1e-4, 1e4))
-        ->capture_default_str();
-    c->add_option("--top-k", generate.top_k, "sample among the k most likely; 0: all")
-        ->check(CLI::Range(0, 1 << 30))
-        ->capture_default_str();
-    c->add_option("--top-p", generate.top_p, "sample among the most likely that together reach this probability")
-        ->check(between(1e-6, 1.0))
-        ->capture_default_str();
-    c->add_option("--seed", generate.seed, "of the sampling")->capture_default_str();
+    c->add_option("-n", generate.count, "number of tokens at most")->check(whole(1, 1 << 30))->capture_default_str();
+    auto* greedy = c->add_flag("--greedy", generate.greedy, "always the most likely token");
+    auto* temperature = c->add_option("--temperature", generate.temperature, "divides the logits before sampling")
+                            ->check(between(1e-4, 1e4))
+                            ->capture_default_str();
+    auto* top_k =
+        c->add_option("--top-k", generate.top_k, "sample among the k most likely; 0: all")->check(whole(0, 1 << 30))->capture_default_str();
+    auto* top_p = c->add_option("--top-p", generate.top_p, "sample among the most likely that together reach this probability")
+                      ->check(between(1e-6, 1.0))
+                      ->capture_default_str();
+    auto* seed = c->add_option("--seed", generate.seed, "of the sampling")->check(whole(0, any_seed))->capture_default_str();
+    for (auto* of_sampling : {temperature, top_k, top_p, seed}) greedy->excludes(of_sampling);
     c->add_flag("--chat", generate.chat, "the prompt is a user's turn of a chat");
     c->add_flag("!--no-stop", generate.stop, "go on after an end-of-generation token");
     c->add_flag(
@@ -163,7 +185,7 @@ int run(int argc, char** argv) {
     c->add_option("--text", score.text, "a text file: BOS and context − 1 tokens at a time, without overlap");
     c->add_option("--tasks", score.tasks,
                   "a JSONL file of {\"kind\", \"text\", \"spans\": [[begin, end], …]}, spans being byte offsets of answers");
-    c->add_option("--context", score.context, "tokens in a segment, BOS included")->check(CLI::Range(2, 1 << 24))->capture_default_str();
+    c->add_option("--context", score.context, "tokens in a segment, BOS included")->check(whole(2, 1 << 24))->capture_default_str();
     c->add_option("--json", score.json, "also write the figures to this file (- for standard output)");
     add_threads(c, score.threads);
     c->callback([&] {
@@ -180,7 +202,7 @@ int run(int argc, char** argv) {
                   "float32 [blocks + 1, tokens, width]: the scaled embedding, then the residual stream after every block")
         ->check(named_file());
     c->add_option("--image-blocks", logits.image_blocks, "positions that are images, e.g. 5:11,18:32 (end excluded)");
-    c->add_option("--chunk", logits.chunk, "tokens read at a time; 0: all at once")->check(CLI::Range(0, 1 << 24))->capture_default_str();
+    c->add_option("--chunk", logits.chunk, "tokens read at a time; 0: all at once")->check(whole(0, 1 << 24))->capture_default_str();
     add_threads(c, logits.threads);
     c->callback([&] {
         expect_apart({logits.out, logits.layers}, {logits.model});
@@ -197,12 +219,16 @@ int run(int argc, char** argv) {
          "ids separated by commas (see `loupe variants MODEL`); without it, all that fit the model and are not marked \"only when named\"")
         ->delimiter(',')
         ->allow_extra_args(false);
-    c->add_option("--context", ablate.context, "tokens in a segment, BOS included")->check(CLI::Range(2, 1 << 24))->capture_default_str();
+    c->add_option("--context", ablate.context, "tokens in a segment, BOS included")->check(whole(2, 1 << 24))->capture_default_str();
     c->add_option("--json", ablate.json, "write the figures of every id to this file (- for standard output)");
-    c->add_option("--html", ablate.html, "write one self-contained page with table and charts");
+    c->add_option("--html", ablate.html, "write one self-contained page with table and charts to this file (- for standard output)");
     add_threads(c, ablate.threads);
     c->callback([&] {
         if (ablate.text.empty() && ablate.tasks.empty()) throw CLI::RequiredError("--text or --tasks");
+        std::set<std::string> ids;
+        for (const std::string& id : ablate.variants) {
+            if (!ids.insert(id).second) throw CLI::ValidationError("--variants", fmt::format("expected every id once, found {} twice", id));
+        }
         expect_apart({ablate.json, ablate.html}, {ablate.model, ablate.text, ablate.tasks});
         program::ablate(ablate);
     });
@@ -212,25 +238,25 @@ int run(int argc, char** argv) {
     c->add_option("-p,--n-prompt", bench.prompt, "lengths of prompts, separated by commas; 0: none")
         ->delimiter(',')
         ->allow_extra_args(false)
-        ->check(CLI::Range(0, 1 << 24))
+        ->check(whole(0, 1 << 24))
         ->capture_default_str();
     c->add_option("-n,--n-gen", bench.generation, "numbers of tokens to generate; 0: none")
         ->delimiter(',')
         ->allow_extra_args(false)
-        ->check(CLI::Range(0, 1 << 24))
+        ->check(whole(0, 1 << 24))
         ->capture_default_str();
     c->add_option("-d,--n-depth", bench.depth, "tokens that are in the cache before, not timed")
         ->delimiter(',')
         ->allow_extra_args(false)
-        ->check(CLI::Range(0, 1 << 24))
+        ->check(whole(0, 1 << 24))
         ->capture_default_str();
     c->add_option("-t,--threads", bench.threads, "numbers of threads; 0: one for each processor")
         ->delimiter(',')
         ->allow_extra_args(false)
-        ->check(CLI::Range(0, 1024))
+        ->check(whole(0, 1024))
         ->capture_default_str();
     c->add_option("-r,--repetitions", bench.repetitions, "runs of each test, after one that is not counted")
-        ->check(CLI::Range(1, 1000))
+        ->check(whole(1, 1000))
         ->capture_default_str();
     c->add_flag("--made-up-depth", bench.made_up_depth,
                 "do not read the tokens of --n-depth, but fill the caches with random keys and values: attention takes as long over these, "
@@ -241,7 +267,14 @@ int run(int argc, char** argv) {
                 "all weights");
     c->add_flag("--float", bench.floats, "products in float, as `loupe ablate` has them; without it as `loupe generate --int8` has them");
     c->add_flag("--json", bench.json, "as JSON, with llama-bench's names of fields");
-    c->callback([&] { program::bench(bench); });
+    c->callback([&] {
+        const auto all_zero = [](const std::vector<loupe::index_t>& of) { return *std::max_element(of.begin(), of.end()) == 0; };
+        if (bench.roof && all_zero(bench.generation))
+            throw CLI::ValidationError("--roof", "expected a number of tokens to generate above 0, found none");
+        if (bench.made_up_depth && all_zero(bench.depth))
+            throw CLI::ValidationError("--made-up-depth", "expected a depth above 0 (-d), found none");
+        program::bench(bench);
+    });
 
     program::make_options make;
     c = app.add_subcommand("make",
@@ -259,12 +292,12 @@ int run(int argc, char** argv) {
          "A format whose blocks do not divide the width gives way to the nearest one whose blocks do; norms and the router are F32")
         ->capture_default_str();
     c->add_option("--blocks", make.blocks, "the first blocks only, with the pattern of full and sliding ones; 0: all")
-        ->check(CLI::Range(0, 1000))
+        ->check(whole(0, 1000))
         ->capture_default_str();
     c->add_option("--vocabulary", make.vocabulary, "number of tokens, 600 or more; 0: that of the variant")
-        ->check(CLI::Range(0, 1 << 24))
+        ->check(whole(0, 1 << 24))
         ->capture_default_str();
-    c->add_option("--seed", make.seed, "of the weights; the same gives the same bytes")->capture_default_str();
+    c->add_option("--seed", make.seed, "of the weights; the same gives the same bytes")->check(whole(0, any_seed))->capture_default_str();
     c->footer(codes);
     c->callback([&] { program::make(make); });
 

@@ -78,11 +78,11 @@ void ablate(const ablate_options& o) {
     auto report = lab::ablate(subjects, text ? &*text : nullptr, tasks ? &*tasks : nullptr, threads.size());
     report.model = family.name_of(file.sizes);
     report.file = o.model;
-    if (o.json != "-") fmt::print("{}", text_of(report));
+    if (o.json != "-" && o.html != "-") fmt::print("{}", text_of(report));
     if (json.wanted()) json.write(json_of(report));
     if (html.wanted()) {
         html.write(html_of(report));
-        fmt::print(stderr, "wrote {}\n", o.html);
+        if (o.html != "-") fmt::print(stderr, "wrote {}\n", o.html);
     }
 }
 
