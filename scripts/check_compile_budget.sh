@@ -5,12 +5,12 @@
 # also measures all headers, 1 and 16 models and variants through lab::ablate, and writes docs/compile_time.md.
 set -eu
 cd "$(dirname "$0")/.."
+. scripts/checks.sh
 most_yardsticks=8 most_megabytes=800 most_yardsticks_composition=0.5
 flags="-std=c++20 -O2 -march=x86-64-v3 -Iinclude"
 write=""
 [ "${1:-}" != --write ] || write=yes
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
+make_work
 fail() { echo "check_compile_budget.sh: $*" >&2; exit 1; }
 [ -x /usr/bin/time ] || fail "expected /usr/bin/time (package time), found none"
 

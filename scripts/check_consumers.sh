@@ -3,6 +3,7 @@
 # Arguments name some of the ways, if not all are wanted.
 set -eu
 cd "$(dirname "$0")/.."
+. scripts/checks.sh
 work="$PWD/build/consumers"
 prefix="$work/prefix"
 ways="${*:-add_subdirectory fetch_content vendored find_package pkg_config one_header}"

@@ -3,10 +3,10 @@
 # 1, 7 and 16, each combination twice. Prints the hash of each model's. LOUPE=… names another program than build/loupe.
 set -eu
 cd "$(dirname "$0")/.."
+. scripts/checks.sh
 program=${LOUPE:-build/loupe}
 [ -x "$program" ] || { echo "check_determinism: expected the program $program, found none (cmake --build build --target loupe_program)" >&2; exit 1; }
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
+make_work
 
 # 40 ids, past every window of these models, below the smallest vocabulary (160).
 ids=$(awk 'BEGIN { printf "2"; for (i = 1; i < 40; ++i) printf ",%d", 3 + (i * 37) % 155 }')

@@ -13,14 +13,14 @@
 # Seconds, tokens per second, the number of threads and the processor differ from machine to machine: they are shown as "…".
 set -eu
 cd "$(dirname "$0")/.."
+. scripts/checks.sh
 update=no
 [ "${1:-}" != --update ] || { update=yes; shift; }
 [ $# -gt 0 ] || set -- README.md docs/*.md
 command -v jq >/dev/null || { echo "check_docs.sh: expected jq, found none (apt-get install jq)" >&2; exit 1; }
 [ -x build/loupe ] || { echo "check_docs.sh: expected a build in build/, found no build/loupe" >&2; exit 1; }
 
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
+make_work
 mkdir "$work/here"
 ln -s "$PWD/examples" "$work/here/examples"
 ln -s "$PWD/examples/data/models/nano-e" "$work/here/MODEL"

@@ -7,6 +7,7 @@
 # needs more says so: "// … at most N lines".
 set -eu
 cd "$(dirname "$0")/.."
+. scripts/checks.sh
 screen=24 columns=200
 precompiled=build/must_not_compile/precompiled.hpp
 flags="-std=c++20 -march=x86-64-v3 -Iinclude -Wall -Wextra -Wpedantic -Wconversion -Wno-sign-conversion -Werror"

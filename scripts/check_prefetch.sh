@@ -5,8 +5,8 @@
 # and AVX2.
 set -eu
 cd "$(dirname "$0")/.."
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
+. scripts/checks.sh
+make_work
 cat >"$work/products.cpp" <<'END'
 #include <loupe/kernel/packed.hpp>
 const loupe::kernel::packed_products* find(const loupe::format::info& f) { return loupe::kernel::products_for(f); }

@@ -4,8 +4,8 @@
 # comparison has to tell apart what differs: a probe that watches, a pruning and a cache policy that are on.
 set -eu
 cd "$(dirname "$0")/.."
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
+. scripts/checks.sh
+make_work
 
 # disassemble NAME SOURCE COMPILER OPTION…: code of the functions of a source, each in a section of its own. g++ allows a whole file so much
 # growth by inlining; whose call comes last must not decide what is inlined.

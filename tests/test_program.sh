@@ -10,6 +10,7 @@ examples=$3
 nano=$examples/models/nano-e
 work=$(mktemp -d) || exit 1
 trap 'rm -rf "$work"' EXIT
+trap 'exit 1' HUP INT TERM
 failures=0
 checks=0
 
