@@ -191,7 +191,7 @@ void attention(benchmark::State& state, const attention_sizes& sizes) {
     const index_t keys = depth + tokens - seen_by<Mask, kv::full>(c, 0, sizes).first();
     const double flops = 4 * pairs * product_of(sizes.heads, sizes.head_width);
     const index_t bytes = float_bytes(2 * keys * width + 2 * tokens * sizes.heads * sizes.head_width);
-    if (bytes < index_t{64} << 20) // stays in a cache from one call to the next
+    if (bytes < static_cast<index_t>(lab::beyond_caches() / 4)) // stays in a cache from one call to the next
         put_work(state, flops, bytes, roofs.floats);
     else
         put_streaming_work(state, flops, bytes, roofs.floats, reading.rate());

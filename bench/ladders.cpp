@@ -157,6 +157,8 @@ void add_ladder(const std::string& name, void (*run)(benchmark::State&, const la
 } // namespace
 
 int main(int argc, char** argv) {
+    benchmark::Initialize(&argc, argv);
+    if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;
     float_roof = bench::float_roof(one);
     read_roof = loupe::lab::memory_reader().rate(one);
     benchmark::AddCustomContext("machine", lab::machine_text());
@@ -170,8 +172,5 @@ int main(int argc, char** argv) {
     add_ladder("mat_vec_q4_0", mat_vec_q4_0, ladders::mat_vec_q4_0::rungs, benchmark::kMillisecond);
     add_ladder("mat_mul", mat_mul, ladders::mat_mul::rungs, benchmark::kMillisecond);
     add_ladder("attention", attention, ladders::attention::rungs, benchmark::kMillisecond);
-    benchmark::Initialize(&argc, argv);
-    if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;
-    benchmark::RunSpecifiedBenchmarks();
-    return 0;
+    return benchmark::RunSpecifiedBenchmarks() > 0 ? 0 : 1; // it has said that no name fits
 }

@@ -73,8 +73,7 @@ inline int run(int argc, char** argv, void (*add)(bool everything)) {
     if (benchmark::ReportUnrecognizedArguments(count, pointers.data())) return 2;
     benchmark::AddCustomContext("machine", loupe::lab::machine_text());
     add(everything);
-    benchmark::RunSpecifiedBenchmarks();
-    return 0;
+    return benchmark::RunSpecifiedBenchmarks() > 0 ? 0 : 1; // it has said that no name fits
 }
 
 } // namespace bench

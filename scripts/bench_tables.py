@@ -45,6 +45,9 @@ def read(path):
         points.append(([part for part in parts if ":" not in part], sizes, run))
     if not points:
         raise BadInput(f"{path}: expected benchmarks, found none")
+    if any("of float roof" in run for _, _, run in points):
+        raise BadInput(f"{path}: expected benchmarks of loupe_bench_kernels or loupe_bench_peers, found those of loupe_bench_ladders, which are for "
+                       "ladder_pictures.py")
     return context, points
 
 

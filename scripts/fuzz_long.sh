@@ -5,6 +5,9 @@
 [ $# -gt 0 ] || { echo "usage: $0 EXECUTIONS [TARGET...]" >&2 && exit 1; }
 executions="$1"
 shift
+for name in "$@"; do
+    grep -q "^$name " tests/fuzz/targets || { echo "$0: expected a target of tests/fuzz/targets, found $name" >&2 && exit 1; }
+done
 build_fuzz
 failed=0
 while read -r name longest _; do
