@@ -233,14 +233,14 @@ if (ulimit -v 3000000 && "$program" --help) > "$work/out" 2> "$work/err"; then #
     limit=$(ulimit -S -v)
     ulimit -S -v 3000000
     refused 1 'more threads than there is room for' 'threads: expected to start 1023 ' generate "$nano" --prompt a -n 2 --threads 1024
-    refused 1 'a depth beyond memory' 'GB for 16777217 positions in f32' bench "$nano" -p 0 -n 1 -r 1 -d 16777216 --made-up-depth
+    refused 1 'a depth beyond memory' 'GB for 16777217 positions in F32' bench "$nano" -p 0 -n 1 -r 1 -d 16777216 --made-up-depth
     ulimit -S -v "$limit"
 fi
 mkdir "$work/gone"
 (
     failures=0 nano=$(cd "$nano" && pwd) program=$(realpath "$program")
     cd "$work/gone" && rmdir "$work/gone"
-    refused 1 'a folder that is gone' nowhere score "$nano" --text nowhere.txt --json x.json
+    refused 3 'a folder that is gone' 'x.json: cannot be created' score "$nano" --text nowhere.txt --json x.json
     exit "$failures"
 ) || failures=$((failures + 1))
 

@@ -91,8 +91,8 @@ void logits(const logits_options& o) {
         },
         images);
     for (const auto& l : streams) residual->write(l);
-    out.close();
     if (residual) residual->close();
+    out.close();
 }
 
 } // namespace program
