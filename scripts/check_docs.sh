@@ -56,6 +56,12 @@ for page in "$@"; do
     fi
 done
 
+# Every option of the program is on some page.
+for option in $(build/loupe --help-all | grep -o -e '--[a-z][a-z0-9-]*' | sort -u); do
+    case $option in --help | --help-all) continue ;; esac
+    grep -q -e "$option" README.md docs/*.md || { failed=1; echo "expected the option $option of the program on a page, found it on none" >&2; }
+done
+
 # Figures that the tests have just measured are those of docs/data, within the tolerances of that comparison.
 for model in nano-e nano-a; do
     if [ -s build/tests/$model.json ] && [ -x build/tests/compare_figures ]; then
