@@ -23,7 +23,9 @@ enum bug {
     remembers_reading,
     ignores_ring,
     first_key_head_only,
-    counts_wanted_rows
+    counts_wanted_rows,
+    ids_by_row,
+    table_of_full_blocks
 };
 
 /// All that is said of a layer. Computed values, which the instruction set rounds, count as #.
@@ -81,6 +83,7 @@ struct in_place {
             for (index_t i = 0; i < x.width; ++i) {
                 if (Bug == looks_ahead && t + 1 < x.rows) x[t][i] += 0.5F * x[t + 1][i];
                 if (Bug == counts_from_chunk) x[t][i] += static_cast<float>(t);
+                if (Bug == ids_by_row) x[t][i] += static_cast<float>(c.ids[static_cast<std::size_t>(t)]);
                 if (Bug == counts_wanted_rows) x[t][i] += static_cast<float>(c.position + t);
             }
         }
@@ -103,7 +106,8 @@ struct my_attention {
         kernel::matmul(weights->v, x, v, c.threads);
         cache.make_room(c.position, x.rows);
         for (index_t t = 0; t < x.rows; ++t) {
-            rope.rotate(q[t], t), rope.rotate(k[t], t);
+            rope_table& table = Bug == table_of_full_blocks ? c.rope_full : rope;
+            table.rotate(q[t], t), table.rotate(k[t], t);
             cache.write(c.position + t, k[t], v[t]);
         }
         for (index_t t = 0; t < x.rows; ++t) {
@@ -138,7 +142,7 @@ struct my_attention {
 TEST_CASE("check: a layer of one's own holds", "[check]") {
     CHECK(check<my_feed_forward<right>>().text() == "feed-forward my_feed_forward<0>: holds (8 rules)");
     CHECK(check<in_place<right>>().text() == "sublayer in_place<0>: holds (8 rules)");
-    CHECK(check<my_attention<right>>().text() == "attention my_attention<0>: holds (8 rules)");
+    CHECK(check<my_attention<right>>().text() == "attention my_attention<0>: holds (9 rules)");
     CHECK(check<my_attention<right>>({.reach = 4}));
 }
 
@@ -175,6 +179,9 @@ TEST_CASE("check: bugs in layers that know positions", "[check]") {
     layer_breaks(check<in_place<counts_wanted_rows>>(),
                  "sublayer in_place<14>: row 0, value 0 is #, and # when every other row is wanted (2 "
                  "tokens, width 2, hidden width 1, 1 of 2 experts)");
+    layer_breaks(check<in_place<ids_by_row>>(),
+                 "sublayer in_place<15>: row 0, value 0 is #, and # when every other row is wanted (2 tokens, width 2, hidden width 1, 1 "
+                 "of 2 experts)");
 }
 
 TEST_CASE("check: bugs in attention", "[check]") {
@@ -186,6 +193,9 @@ TEST_CASE("check: bugs in attention", "[check]") {
         check<my_attention<first_key_head_only>>(),
         "attention my_attention<13>: row 0, value 0 is #, and # with the heads in reverse order (1 token, width 4, 2 heads of 4 on 2)");
     CHECK(check<my_attention<first_key_head_only>>({.heads_alike = false}));
+    layer_breaks(check<my_attention<table_of_full_blocks>>(),
+                 "attention my_attention<16>: row 1, value 0 is #, and # with other tables in rope_sliding and rope_full than the one "
+                 "handed over (2 tokens, width 4, 2 heads of 4 on 2)");
 }
 
 TEST_CASE("check: bugs in layers as functions", "[check]") {

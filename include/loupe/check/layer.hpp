@@ -11,6 +11,7 @@
 
 #include <algorithm>
 #include <concepts>
+#include <cstring>
 #include <functional>
 #include <memory>
 
@@ -151,8 +152,14 @@ struct weights_on_trial {
 
 /// A layer with its weights and state.
 struct layer_on_trial {
-    std::function<void(context&, matrix_view<float> x, matrix_view<float> out)> read; ///< the next rows; `out` is `x` for layers in place
+    std::function<void(context&, rope_table&, matrix_view<float> x, matrix_view<float> out)>
+        read; ///< the next rows; `out` is `x` for layers in place
     std::function<bool(index_t)> can_rewind = [](index_t) { return true; };
+};
+
+/// Bases of the tables of rotations that a layer is handed, and finds in the context beside it.
+struct thetas_on_trial {
+    double handed = 10000, sliding = 100, full = 1e6;
 };
 
 /// How a family of layers is made and called.
@@ -161,6 +168,7 @@ struct kind_of_layer {
     needs sizes = needs::width;
     bool in_place = false;     ///< and so begins with a norm
     bool takes_wanted = false; ///< rows may be some of a chunk's tokens
+    bool rotates = false;      ///< it is handed a table of rotations
     scratch<float> workspace::*x = &workspace::normed;
     scratch<float> workspace::*out = &workspace::branch;
     index_t width = 0; ///< the only width it can be called with; 0 for any
@@ -234,6 +242,15 @@ class layer_harness {
                     }
                     layer_on_trial layer = kind_.make(s, false);
                     return differs(expected, pass(layer, s, one_, some, 0, wanted), s, "when every other row is wanted");
+                });
+            });
+        }
+        if (kind_.rotates) {
+            v.rule([&] {
+                return search(1, [&](const layer_sizes& s, index_t tokens) {
+                    const rows x = input(s, tokens);
+                    return differs(run(s, one_, x, tokens), run(s, one_, x, tokens, {.sliding = 500, .full = 5e4}), s,
+                                   "with other tables in rope_sliding and rope_full than the one handed over");
                 });
             });
         }
@@ -332,13 +349,13 @@ class layer_harness {
     }
 
     /// A new sequence in chunks.
-    std::vector<float> run(const layer_sizes& s, runtime& on, const std::vector<float>& x, index_t chunk) {
+    std::vector<float> run(const layer_sizes& s, runtime& on, const std::vector<float>& x, index_t chunk, thetas_on_trial thetas = {}) {
         layer_on_trial layer = kind_.make(s, false);
         std::vector<float> out;
         const auto tokens = static_cast<index_t>(x.size()) / s.width;
         for (index_t first = 0; first < tokens; first += chunk) {
             const index_t last = std::min(tokens, first + chunk);
-            const auto part = pass(layer, s, on, {x.begin() + first * s.width, x.begin() + last * s.width}, first);
+            const auto part = pass(layer, s, on, {x.begin() + first * s.width, x.begin() + last * s.width}, first, {}, nullptr, thetas);
             out.insert(out.end(), part.begin(), part.end());
         }
         return out;
@@ -347,7 +364,7 @@ class layer_harness {
     /// One call, with x and out where blocks have them, scratch memory (at a sequence's begin) and out full of NaN, and guard zones around
     /// both.
     std::vector<float> pass(layer_on_trial& layer, const layer_sizes& s, runtime& on, const std::vector<float>& rows, index_t position,
-                            std::span<const index_t> wanted = {}, std::string* wrote = nullptr) {
+                            std::span<const index_t> wanted = {}, std::string* wrote = nullptr, thetas_on_trial thetas = {}) {
         const auto tokens = static_cast<index_t>(rows.size()) / s.width, chunk = wanted.empty() ? tokens : wanted.back() + 1;
         const auto size = static_cast<std::ptrdiff_t>(rows.size());
         workspace& m = on.memory;
@@ -355,7 +372,7 @@ class layer_harness {
              {&m.residual, &m.normed, &m.branch, &m.second, &m.q, &m.k, &m.v, &m.mix, &m.gate, &m.up, &m.expert_normed, &m.router_scores,
               &m.expert_in, &m.expert_gate, &m.expert_up, &m.expert_out, &m.per_layer_inputs, &m.per_layer_hidden, &m.received}) {
             const auto all = place->take(16384);
-            if (position == 0) std::ranges::fill(all, NAN);
+            if (position == 0) std::memset(all.data(), 0xFF, all.size_bytes()); // NaN
         }
         const index_t before = kind_.in_place ? margin : 0; // a layer that takes this memory for itself begins where x begins
         const auto memory = (m.*kind_.x).take(size + 2 * margin);
@@ -363,11 +380,16 @@ class layer_harness {
         std::ranges::fill(memory, NAN), std::ranges::fill(results, NAN);
         std::copy(rows.begin(), rows.end(), memory.begin() + before);
         const matrix_view<float> x(memory.data() + before, tokens, s.width), out(results.data() + margin, tokens, s.width);
-        rope_table rope = rope_table::of<rope::standard>({s.head_width});
-        rope.fill(position, chunk);
-        const std::vector<token_id> ids(static_cast<std::size_t>(chunk));
-        context c{on.threads, m, position, tokens, ids, {}, rope, rope, 1e-6F, wanted};
-        layer.read(c, x, out);
+        const auto table = [&](double theta) {
+            rope_table rope = rope_table::of<rope::standard>({s.head_width, theta});
+            rope.fill(position, chunk);
+            return rope;
+        };
+        rope_table handed = table(thetas.handed), sliding = table(thetas.sliding), full = table(thetas.full);
+        std::vector<token_id> ids;
+        for (index_t t = 0; t < chunk; ++t) ids.push_back(static_cast<token_id>((7 * (position + t) + 3) % 16)); // a small vocabulary
+        context c{on.threads, m, position, tokens, ids, {}, sliding, full, 1e-6F, wanted};
+        layer.read(c, handed, x, out);
         if (wrote != nullptr) {
             const auto untouched = [](auto begin, auto end) { return std::all_of(begin, end, [](float v) { return std::isnan(v); }); };
             if (!untouched(results.begin(), results.begin() + margin) ||
@@ -418,8 +440,8 @@ struct attention_on_trial {
 
 /// A layer by its type, made of random weights at sizes from small to large. It writes all of its output and nothing else, into memory that
 /// holds anything; finite rows stay finite, zeros, tiny and large ones too; the same bits each time, on one thread and two, in one piece
-/// and in chunks of 1, 7 and 16, after a rewind, and for some rows alone; no row depends on a later one; the order of heads does not
-/// matter.
+/// and in chunks of 1, 7 and 16, after a rewind, and for some rows alone; attention rotates by the table that it is handed; no row
+/// depends on a later one; the order of heads does not matter.
 template <is::layer Layer>
 verdict check(layer_trials trials = {}) {
     using kind = detail::kind_of_layer;
@@ -429,23 +451,27 @@ verdict check(layer_trials trials = {}) {
     std::string family;
     if constexpr (is::attention_layer<Layer>) {
         family = "attention ";
-        k = {.sizes = kind::needs::heads, .takes_wanted = !Layer::owns_kv};
+        k = {.sizes = kind::needs::heads, .takes_wanted = !Layer::owns_kv, .rotates = true};
         k.make = [reach = trials.reach](const layer_sizes& s, bool reversed) {
             auto all = std::make_shared<detail::attention_on_trial>(s, reversed, reach, Layer::owns_kv);
-            const auto read = [all](context& c, matrix_view<float> x, matrix_view<float> out) {
+            const auto read = [all](context& c, rope_table& rope, matrix_view<float> x, matrix_view<float> out) {
                 probe_type probe{};
                 const Layer layer{&all->weights.block.attention, all->sizes};
                 auto watched = watched_by(probe, c);
-                layer(watched, c.rope_full, x, all->cache, out);
+                layer(watched, rope, x, all->cache, out);
             };
             return detail::layer_on_trial{read, [all](index_t position) { return all->cache.can_rewind(position); }};
         };
     } else if constexpr (is::block_layer<Layer>) {
         family = "block ";
-        k = {.sizes = kind::needs::everything, .in_place = true, .takes_wanted = !Layer::owns_kv, .x = &workspace::residual};
+        k = {.sizes = kind::needs::everything,
+             .in_place = true,
+             .takes_wanted = !Layer::owns_kv,
+             .rotates = true,
+             .x = &workspace::residual};
         k.make = [reach = trials.reach](const layer_sizes& s, bool reversed) {
             auto all = std::make_shared<detail::attention_on_trial>(s, reversed, reach, Layer::owns_kv);
-            const auto read = [all, s](context& c, matrix_view<float> x, matrix_view<float>) {
+            const auto read = [all, s](context& c, rope_table& rope, matrix_view<float> x, matrix_view<float>) {
                 probe_type probe{};
                 std::vector<float> inputs;
                 for (index_t t = 0; t < x.rows; ++t) {
@@ -454,7 +480,7 @@ verdict check(layer_trials trials = {}) {
                 }
                 const Layer layer(all->weights.block, all->sizes, s.experts, s.used, 0.75F);
                 auto watched = watched_by(probe, c);
-                layer(watched, c.rope_full, x, {inputs.data(), x.rows, s.per_layer}, all->cache);
+                layer(watched, rope, x, {inputs.data(), x.rows, s.per_layer}, all->cache);
             };
             return detail::layer_on_trial{read, [all](index_t position) { return all->cache.can_rewind(position); }};
         };
@@ -466,7 +492,7 @@ verdict check(layer_trials trials = {}) {
         if (experts) k.out = &workspace::second;
         k.make = [](const layer_sizes& s, bool) {
             auto all = std::make_shared<detail::weights_on_trial>(s, false);
-            return detail::layer_on_trial{[all, s](context& c, matrix_view<float> x, matrix_view<float> out) {
+            return detail::layer_on_trial{[all, s](context& c, rope_table&, matrix_view<float> x, matrix_view<float> out) {
                 probe_type probe{};
                 auto watched = watched_by(probe, c);
                 if constexpr (in_place) {
@@ -493,7 +519,8 @@ template <is::row_function Layer>
 verdict check(std::string_view name, const Layer& layer, index_t width, layer_trials trials = {}) {
     detail::kind_of_layer k{.width = width};
     k.make = [&layer](const detail::layer_sizes&, bool) {
-        return detail::layer_on_trial{[&layer](context& c, matrix_view<float> x, matrix_view<float> out) { layer(c, x, out); }};
+        return detail::layer_on_trial{
+            [&layer](context& c, rope_table&, matrix_view<float> x, matrix_view<float> out) { layer(c, x, out); }};
     };
     return detail::hold_layer("layer " + std::string(name), k, trials);
 }
