@@ -25,7 +25,8 @@ enum bug {
     first_key_head_only,
     counts_wanted_rows,
     ids_by_row,
-    table_of_full_blocks
+    table_of_full_blocks,
+    keeps_first_value
 };
 
 /// All that is said of a layer. Computed values, which the instruction set rounds, count as #.
@@ -96,6 +97,7 @@ struct my_attention {
     static constexpr bool owns_kv = true;
     const attention_weights* weights;
     attention_sizes sizes;
+    mutable std::vector<float> first{}; ///< value of position 0, of whichever sequence began last
 
     void operator()(context& c, rope_table& rope, matrix_view<const float> x, kv_cache& cache, matrix_view<float> out) const {
         const index_t D = sizes.head_width, group = sizes.heads / sizes.kv_heads;
@@ -104,6 +106,8 @@ struct my_attention {
         kernel::matmul(weights->q, x, q, c.threads);
         kernel::matmul(weights->k, x, k, c.threads);
         kernel::matmul(weights->v, x, v, c.threads);
+        if (c.position == 0) first.assign(v[0].begin(), v[0].end());
+        for (index_t t = 0; Bug == keeps_first_value && t < x.rows; ++t) kernel::add(v[t], first);
         cache.make_room(c.position, x.rows);
         for (index_t t = 0; t < x.rows; ++t) {
             rope_table& table = Bug == table_of_full_blocks ? c.rope_full : rope;
@@ -140,9 +144,9 @@ struct my_attention {
 } // namespace
 
 TEST_CASE("check: a layer of one's own holds", "[check]") {
-    CHECK(check<my_feed_forward<right>>().text() == "feed-forward my_feed_forward<0>: holds (8 rules)");
-    CHECK(check<in_place<right>>().text() == "sublayer in_place<0>: holds (8 rules)");
-    CHECK(check<my_attention<right>>().text() == "attention my_attention<0>: holds (9 rules)");
+    CHECK(check<my_feed_forward<right>>().text() == "feed-forward my_feed_forward<0>: holds (9 rules)");
+    CHECK(check<in_place<right>>().text() == "sublayer in_place<0>: holds (9 rules)");
+    CHECK(check<my_attention<right>>().text() == "attention my_attention<0>: holds (10 rules)");
     CHECK(check<my_attention<right>>({.reach = 4}));
 }
 
@@ -193,6 +197,9 @@ TEST_CASE("check: bugs in attention", "[check]") {
         check<my_attention<first_key_head_only>>(),
         "attention my_attention<13>: row 0, value 0 is #, and # with the heads in reverse order (1 token, width 4, 2 heads of 4 on 2)");
     CHECK(check<my_attention<first_key_head_only>>({.heads_alike = false}));
+    layer_breaks(check<my_attention<keeps_first_value>>(),
+                 "attention my_attention<17>: row 0, value 0 is #, and # with another sequence read in between (2 tokens, width 2, 1 head "
+                 "of 2 on 1)");
     layer_breaks(check<my_attention<table_of_full_blocks>>(),
                  "attention my_attention<16>: row 1, value 0 is #, and # with other tables in rope_sliding and rope_full than the one "
                  "handed over (2 tokens, width 4, 2 heads of 4 on 2)");

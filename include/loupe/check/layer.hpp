@@ -13,6 +13,7 @@
 #include <concepts>
 #include <cstring>
 #include <functional>
+#include <map>
 #include <memory>
 
 namespace loupe {
@@ -150,7 +151,7 @@ struct weights_on_trial {
     }
 };
 
-/// A layer with its weights and state.
+/// One sequence of a layer.
 struct layer_on_trial {
     std::function<void(context&, rope_table&, matrix_view<float> x, matrix_view<float> out)>
         read; ///< the next rows; `out` is `x` for layers in place
@@ -166,13 +167,14 @@ struct thetas_on_trial {
 struct kind_of_layer {
     enum class needs { width, hidden, experts, heads, everything };
     needs sizes = needs::width;
-    bool in_place = false;     ///< and so begins with a norm
-    bool takes_wanted = false; ///< rows may be some of a chunk's tokens
-    bool rotates = false;      ///< it is handed a table of rotations
+    bool in_place = false;       ///< and so begins with a norm
+    bool takes_wanted = false;   ///< rows may be some of a chunk's tokens
+    bool rotates = false;        ///< it is handed a table of rotations
+    bool holds_sequences = true; ///< any number of them, side by side
     scratch<float> workspace::*x = &workspace::normed;
     scratch<float> workspace::*out = &workspace::branch;
     index_t width = 0; ///< the only width it can be called with; 0 for any
-    std::function<layer_on_trial(const layer_sizes&, bool reversed)> make{};
+    std::function<std::function<layer_on_trial()>(const layer_sizes&, bool reversed)> make{}; ///< what begins sequences
 };
 
 /// Runs the trials: everything that does not depend on the layer's type.
@@ -181,6 +183,7 @@ class layer_harness {
     const kind_of_layer& kind_;
     const layer_trials& trials_;
     runtime one_{1}, two_{2};
+    std::map<std::pair<index_t, bool>, std::function<layer_on_trial()>> made_; ///< by width and order of heads
 
   public:
     layer_harness(const kind_of_layer& kind, const layer_trials& trials) : kind_(kind), trials_(trials) {}
@@ -190,7 +193,7 @@ class layer_harness {
         v.rule([&] {
             return search(1, [&](const layer_sizes& s, index_t tokens) {
                 std::string wrote;
-                layer_on_trial layer = kind_.make(s, false);
+                layer_on_trial layer = begin(s);
                 pass(layer, s, one_, input(s, tokens), 0, {}, &wrote);
                 return wrote;
             });
@@ -240,7 +243,7 @@ class layer_harness {
                         some.insert(some.end(), x.begin() + t * s.width, x.begin() + (t + 1) * s.width);
                         expected.insert(expected.end(), whole.begin() + t * s.width, whole.begin() + (t + 1) * s.width);
                     }
-                    layer_on_trial layer = kind_.make(s, false);
+                    layer_on_trial layer = begin(s);
                     return differs(expected, pass(layer, s, one_, some, 0, wanted), s, "when every other row is wanted");
                 });
             });
@@ -283,11 +286,24 @@ class layer_harness {
             return search(2, [&](const layer_sizes& s, index_t tokens) {
                 const index_t to = tokens / 2;
                 const rows x = input(s, tokens), more = input(s, tokens - to, 5);
-                layer_on_trial layer = kind_.make(s, false), fresh = kind_.make(s, false);
+                layer_on_trial layer = begin(s), fresh = begin(s);
                 pass(layer, s, one_, x, 0);
                 if (!layer.can_rewind(to)) return std::string();
                 pass(fresh, s, one_, rows(x.begin(), x.begin() + to * s.width), 0);
                 return differs(pass(fresh, s, one_, more, to), pass(layer, s, one_, more, to), s, say("after a rewind to ", to));
+            });
+        });
+        if (!kind_.holds_sequences) return;
+        v.rule([&] {
+            return search(2, [&](const layer_sizes& s, index_t tokens) {
+                const index_t to = tokens / 2;
+                const rows x = input(s, tokens), first(x.begin(), x.begin() + to * s.width), rest(x.begin() + to * s.width, x.end());
+                layer_on_trial alone = begin(s), layer = begin(s), other = begin(s);
+                pass(alone, s, one_, first, 0);
+                const rows expected = pass(alone, s, one_, rest, to);
+                pass(layer, s, one_, first, 0);
+                pass(other, s, one_, input(s, to, 7), 0);
+                return differs(expected, pass(layer, s, one_, rest, to), s, "with another sequence read in between");
             });
         });
     }
@@ -333,7 +349,7 @@ class layer_harness {
     std::string heads_in_reverse(const layer_sizes& s, index_t tokens) {
         if (s.kv_heads == 1) return {};
         const auto x = input(s, tokens);
-        layer_on_trial layer = kind_.make(s, false), reversed = kind_.make(s, true);
+        layer_on_trial layer = begin(s), reversed = begin(s, true);
         const auto a = pass(layer, s, one_, x, 0), b = pass(reversed, s, one_, x, 0);
         float largest = 0;
         for (const float y : a) largest = std::max(largest, std::abs(y));
@@ -348,9 +364,16 @@ class layer_harness {
         return {};
     }
 
+    /// A new sequence of the layer of these sizes, which is kept as a decoder keeps its blocks.
+    layer_on_trial begin(const layer_sizes& s, bool reversed = false) {
+        auto& start = made_[{s.width, reversed}];
+        if (!start) start = kind_.make(s, reversed);
+        return start();
+    }
+
     /// A new sequence in chunks.
     std::vector<float> run(const layer_sizes& s, runtime& on, const std::vector<float>& x, index_t chunk, thetas_on_trial thetas = {}) {
-        layer_on_trial layer = kind_.make(s, false);
+        layer_on_trial layer = begin(s);
         std::vector<float> out;
         const auto tokens = static_cast<index_t>(x.size()) / s.width;
         for (index_t first = 0; first < tokens; first += chunk) {
@@ -413,17 +436,17 @@ inline verdict hold_layer(std::string part, const kind_of_layer& kind, const lay
 struct attention_on_trial {
     weights_on_trial weights;
     attention_sizes sizes{};
-    kv_cache cache;
+    kv_cache empty; ///< as a sequence begins with it
 
     attention_on_trial(const layer_sizes& s, bool reversed, index_t reach, bool owns_kv)
-        : weights(s, reversed), cache(s.kv_heads * s.head_width, 0, owns_kv ? reach : 0) {
+        : weights(s, reversed), empty(s.kv_heads * s.head_width, 0, owns_kv ? reach : 0) {
         sizes.heads = s.heads, sizes.kv_heads = s.kv_heads, sizes.head_width = s.head_width;
         sizes.mask.window = 4;
         if (owns_kv) return;
         // The donor's keys and values, for all positions that the trials reach.
         constexpr index_t positions = 40;
-        cache.make_room(0, positions);
-        std::vector<float> key(static_cast<std::size_t>(cache.width())), value(key.size());
+        empty.make_room(0, positions);
+        std::vector<float> key(static_cast<std::size_t>(empty.width())), value(key.size());
         for (index_t p = 0; p < positions; ++p) {
             for (index_t g = 0; g < s.kv_heads; ++g) {
                 const index_t at = (reversed ? s.kv_heads - 1 - g : g) * s.head_width;
@@ -431,7 +454,7 @@ struct attention_on_trial {
                 random.fill(std::span(key).subspan(static_cast<std::size_t>(at), static_cast<std::size_t>(s.head_width)));
                 random.fill(std::span(value).subspan(static_cast<std::size_t>(at), static_cast<std::size_t>(s.head_width)));
             }
-            cache.write(p, key, value);
+            empty.write(p, key, value);
         }
     }
 };
@@ -440,8 +463,8 @@ struct attention_on_trial {
 
 /// A layer by its type, made of random weights at sizes from small to large. It writes all of its output and nothing else, into memory that
 /// holds anything; finite rows stay finite, zeros, tiny and large ones too; the same bits each time, on one thread and two, in one piece
-/// and in chunks of 1, 7 and 16, after a rewind, and for some rows alone; attention rotates by the table that it is handed; no row
-/// depends on a later one; the order of heads does not matter.
+/// and in chunks of 1, 7 and 16, after a rewind, for some rows alone, and with another sequence read in between; attention rotates by the
+/// table that it is handed; no row depends on a later one; the order of heads does not matter.
 template <is::layer Layer>
 verdict check(layer_trials trials = {}) {
     using kind = detail::kind_of_layer;
@@ -453,14 +476,20 @@ verdict check(layer_trials trials = {}) {
         family = "attention ";
         k = {.sizes = kind::needs::heads, .takes_wanted = !Layer::owns_kv, .rotates = true};
         k.make = [reach = trials.reach](const layer_sizes& s, bool reversed) {
-            auto all = std::make_shared<detail::attention_on_trial>(s, reversed, reach, Layer::owns_kv);
-            const auto read = [all](context& c, rope_table& rope, matrix_view<float> x, matrix_view<float> out) {
-                probe_type probe{};
-                const Layer layer{&all->weights.block.attention, all->sizes};
-                auto watched = watched_by(probe, c);
-                layer(watched, rope, x, all->cache, out);
+            struct made {
+                detail::attention_on_trial parts;
+                const Layer layer{&parts.weights.block.attention, parts.sizes};
             };
-            return detail::layer_on_trial{read, [all](index_t position) { return all->cache.can_rewind(position); }};
+            const std::shared_ptr<const made> all(new made{{s, reversed, reach, Layer::owns_kv}}); // in place: it points into itself
+            return [all] {
+                const auto cache = std::make_shared<kv_cache>(all->parts.empty);
+                const auto read = [all, cache](context& c, rope_table& rope, matrix_view<float> x, matrix_view<float> out) {
+                    probe_type probe{};
+                    auto watched = watched_by(probe, c);
+                    all->layer(watched, rope, x, *cache, out);
+                };
+                return detail::layer_on_trial{read, [cache](index_t position) { return cache->can_rewind(position); }};
+            };
         };
     } else if constexpr (is::block_layer<Layer>) {
         family = "block ";
@@ -470,19 +499,26 @@ verdict check(layer_trials trials = {}) {
              .rotates = true,
              .x = &workspace::residual};
         k.make = [reach = trials.reach](const layer_sizes& s, bool reversed) {
-            auto all = std::make_shared<detail::attention_on_trial>(s, reversed, reach, Layer::owns_kv);
-            const auto read = [all, s](context& c, rope_table& rope, matrix_view<float> x, matrix_view<float>) {
-                probe_type probe{};
-                std::vector<float> inputs;
-                for (index_t t = 0; t < x.rows; ++t) {
-                    detail::numbers random(static_cast<std::uint64_t>(c.position_of(t)));
-                    for (index_t i = 0; i < s.per_layer; ++i) inputs.push_back(static_cast<float>(random()));
-                }
-                const Layer layer(all->weights.block, all->sizes, s.experts, s.used, 0.75F);
-                auto watched = watched_by(probe, c);
-                layer(watched, rope, x, {inputs.data(), x.rows, s.per_layer}, all->cache);
+            struct made {
+                detail::attention_on_trial parts;
+                layer_sizes sizes;
+                const Layer layer = Layer(parts.weights.block, parts.sizes, sizes.experts, sizes.used, 0.75F);
             };
-            return detail::layer_on_trial{read, [all](index_t position) { return all->cache.can_rewind(position); }};
+            const std::shared_ptr<const made> all(new made{{s, reversed, reach, Layer::owns_kv}, s});
+            return [all] {
+                const auto cache = std::make_shared<kv_cache>(all->parts.empty);
+                const auto read = [all, cache](context& c, rope_table& rope, matrix_view<float> x, matrix_view<float>) {
+                    probe_type probe{};
+                    std::vector<float> inputs;
+                    for (index_t t = 0; t < x.rows; ++t) {
+                        detail::numbers random(static_cast<std::uint64_t>(c.position_of(t)));
+                        for (index_t i = 0; i < all->sizes.per_layer; ++i) inputs.push_back(static_cast<float>(random()));
+                    }
+                    auto watched = watched_by(probe, c);
+                    all->layer(watched, rope, x, {inputs.data(), x.rows, all->sizes.per_layer}, *cache);
+                };
+                return detail::layer_on_trial{read, [cache](index_t position) { return cache->can_rewind(position); }};
+            };
         };
     } else {
         constexpr bool in_place = is::sublayer<Layer>, experts = is::experts_layer<Layer>;
@@ -491,23 +527,33 @@ verdict check(layer_trials trials = {}) {
         if (in_place || experts) k.x = &workspace::residual;
         if (experts) k.out = &workspace::second;
         k.make = [](const layer_sizes& s, bool) {
-            auto all = std::make_shared<detail::weights_on_trial>(s, false);
-            return detail::layer_on_trial{[all, s](context& c, rope_table&, matrix_view<float> x, matrix_view<float> out) {
-                probe_type probe{};
-                auto watched = watched_by(probe, c);
-                if constexpr (in_place) {
-                    static_cast<void>(out);
-                    const Layer layer(all->block, 0, s.experts, s.used);
-                    layer(watched, x);
-                } else if constexpr (experts) {
-                    const Layer layer{&all->block.experts, 0, s.experts, s.used};
-                    layer(watched, x, out);
-                } else {
-                    static_cast<void>(s);
-                    const Layer layer{&all->block.mlp, 0};
-                    layer(watched, x, out);
+            struct made {
+                detail::weights_on_trial weights;
+                layer_sizes sizes;
+                const Layer layer = of(weights.block, sizes);
+
+                static Layer of(const block_weights& w, const layer_sizes& sizes) {
+                    if constexpr (in_place)
+                        return Layer(w, 0, sizes.experts, sizes.used);
+                    else if constexpr (experts)
+                        return Layer{&w.experts, 0, sizes.experts, sizes.used};
+                    else
+                        return Layer{&w.mlp, 0};
                 }
-            }};
+            };
+            const std::shared_ptr<const made> all(new made{{s, false}, s});
+            return [all] {
+                return detail::layer_on_trial{[all](context& c, rope_table&, matrix_view<float> x, matrix_view<float> out) {
+                    probe_type probe{};
+                    auto watched = watched_by(probe, c);
+                    if constexpr (in_place) {
+                        static_cast<void>(out);
+                        all->layer(watched, x);
+                    } else {
+                        all->layer(watched, x, out);
+                    }
+                }};
+            };
         };
     }
     return detail::hold_layer(family + type_name<Layer>(), k, trials);
@@ -517,10 +563,12 @@ verdict check(layer_trials trials = {}) {
 /// begins a new sequence when `context.position` is 0. Held against the same rules, at this width.
 template <is::row_function Layer>
 verdict check(std::string_view name, const Layer& layer, index_t width, layer_trials trials = {}) {
-    detail::kind_of_layer k{.width = width};
+    detail::kind_of_layer k{.holds_sequences = false, .width = width};
     k.make = [&layer](const detail::layer_sizes&, bool) {
-        return detail::layer_on_trial{
-            [&layer](context& c, rope_table&, matrix_view<float> x, matrix_view<float> out) { layer(c, x, out); }};
+        return [&layer] {
+            return detail::layer_on_trial{
+                [&layer](context& c, rope_table&, matrix_view<float> x, matrix_view<float> out) { layer(c, x, out); }};
+        };
     };
     return detail::hold_layer("layer " + std::string(name), k, trials);
 }
