@@ -68,4 +68,21 @@ TEST_CASE("check: a layer as a function holds", "[check]") {
             }
         },
         4));
+    // one that keeps the last row only (a token shift), and says that it cannot go back
+    std::vector<float> last(4);
+    index_t next = 0;
+    holds(check(
+        "token shift",
+        [&](context& c, matrix_view<const float> x, matrix_view<float> out) {
+            if (c.position == 0) {
+                std::ranges::fill(last, 0.0F);
+            } else if (c.position != next) {
+                throw error("token shift: expected position " + std::to_string(next) + ", found " + std::to_string(c.position));
+            }
+            for (index_t t = 0; t < x.rows; ++t) {
+                for (std::size_t i = 0; i < last.size(); ++i) out[t][i] = (x[t][i] + std::exchange(last[i], x[t][i])) / 2;
+            }
+            next = c.position + x.rows;
+        },
+        4));
 }

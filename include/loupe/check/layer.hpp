@@ -5,6 +5,7 @@
 #pragma once
 
 #include <loupe/check/verdict.hpp>
+#include <loupe/core/error.hpp>
 #include <loupe/core/type_name.hpp>
 #include <loupe/format/formats.hpp>
 #include <loupe/layer/block.hpp>
@@ -290,7 +291,14 @@ class layer_harness {
                 pass(layer, s, one_, x, 0);
                 if (!layer.can_rewind(to)) return std::string();
                 pass(fresh, s, one_, rows(x.begin(), x.begin() + to * s.width), 0);
-                return differs(pass(fresh, s, one_, more, to), pass(layer, s, one_, more, to), s, say("after a rewind to ", to));
+                const rows expected = pass(fresh, s, one_, more, to);
+                rows found;
+                try {
+                    found = pass(layer, s, one_, more, to);
+                } catch (const error&) {
+                    return std::string(); // it says that it cannot
+                }
+                return differs(expected, found, s, say("after a rewind to ", to));
             });
         });
         if (!kind_.holds_sequences) return;
