@@ -26,7 +26,8 @@ enum bug {
     counts_wanted_rows,
     ids_by_row,
     table_of_full_blocks,
-    keeps_first_value
+    keeps_first_value,
+    pairs_from_the_end
 };
 
 /// All that is said of a layer. Computed values, which the instruction set rounds, count as #.
@@ -117,7 +118,8 @@ struct my_attention {
         for (index_t t = 0; t < x.rows; ++t) {
             const index_t query = c.position + t, first = std::max<index_t>(0, query - 3);
             for (index_t h = 0; h < sizes.heads; ++h) {
-                const index_t head = (Bug == first_key_head_only ? 0 : h / group) * D;
+                const index_t g = Bug == first_key_head_only ? 0 : Bug == pairs_from_the_end ? sizes.kv_heads - 1 - h / group : h / group;
+                const index_t head = g * D;
                 const auto row = [&](index_t key) { return Bug == ignores_ring ? key % 4 : cache.row(key); };
                 std::vector<float> held(static_cast<std::size_t>(D));
                 float largest = -INFINITY, sum = 0;
@@ -195,8 +197,11 @@ TEST_CASE("check: bugs in attention", "[check]") {
                  "my_attention<12>: row 0, value 0 is #, and # after a rewind to 4 (8 tokens, width 2, 1 head of 2 on 1)");
     layer_breaks(
         check<my_attention<first_key_head_only>>(),
-        "attention my_attention<13>: row 0, value 0 is #, and # with the heads in reverse order (1 token, width 4, 2 heads of 4 on 2)");
+        "attention my_attention<13>: row 0, value 0 is #, and # with the heads in another order (1 token, width 4, 2 heads of 4 on 2)");
     CHECK(check<my_attention<first_key_head_only>>({.heads_alike = false}));
+    layer_breaks(check<my_attention<pairs_from_the_end>>(),
+                 "attention my_attention<18>: row 0, value 0 is #, and # with the heads in another order (1 token, width 33, 6 heads of 16 "
+                 "on 3)");
     layer_breaks(check<my_attention<keeps_first_value>>(),
                  "attention my_attention<17>: row 0, value 0 is #, and # with another sequence read in between (2 tokens, width 2, 1 head "
                  "of 2 on 1)");

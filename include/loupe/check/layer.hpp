@@ -97,12 +97,13 @@ struct layer_sizes {
     index_t width = 2, hidden = 1, heads = 1, kv_heads = 1, head_width = 2, experts = 2, used = 1, per_layer = 2;
 };
 
-/// Random float weights of all the layers of a block. `reversed`: the same heads in the reverse order of their key heads.
+/// Random float weights of all the layers of a block. `turned`: the same heads, but each key head and its queries in the next one's place,
+/// the last in the first's. (In reverse order they would look alike to a layer that pairs them from the end.)
 struct weights_on_trial {
     std::vector<std::vector<float>> storage;
     block_weights block;
 
-    weights_on_trial(const layer_sizes& s, bool reversed) {
+    weights_on_trial(const layer_sizes& s, bool turned) {
         numbers random(static_cast<std::uint64_t>(s.width));
         const auto vector = [&](index_t n) {
             gain g(static_cast<std::size_t>(n));
@@ -123,11 +124,11 @@ struct weights_on_trial {
         const index_t q = s.heads * s.head_width, kv = s.kv_heads * s.head_width, group = s.heads / s.kv_heads * s.head_width;
         block.attention = {matrix(q, s.width), matrix(kv, s.width),  matrix(kv, s.width),
                            matrix(s.width, q), vector(s.head_width), vector(s.head_width)};
-        if (reversed) {
-            reverse(storage[0], 1, s.kv_heads, group * s.width);
-            reverse(storage[1], 1, s.kv_heads, s.head_width * s.width);
-            reverse(storage[2], 1, s.kv_heads, s.head_width * s.width);
-            reverse(storage[3], s.width, s.kv_heads, group);
+        if (turned) {
+            turn(storage[0], 1, s.kv_heads, group * s.width);
+            turn(storage[1], 1, s.kv_heads, s.head_width * s.width);
+            turn(storage[2], 1, s.kv_heads, s.head_width * s.width);
+            turn(storage[3], s.width, s.kv_heads, group);
         }
         block.mlp = {matrix(s.hidden, s.width), matrix(s.hidden, s.width), matrix(s.width, s.hidden)};
         block.experts.router = matrix(s.experts, s.width);
@@ -141,12 +142,12 @@ struct weights_on_trial {
     }
 
   private:
-    /// Each of `rows` rows is `count` pieces of `size` values: the pieces in reverse order.
-    static void reverse(std::vector<float>& values, index_t rows, index_t count, index_t size) {
+    /// Each of `rows` rows is `count` pieces of `size` values: each piece in the next one's place.
+    static void turn(std::vector<float>& values, index_t rows, index_t count, index_t size) {
         const std::vector<float> before = values;
         for (index_t r = 0; r < rows; ++r) {
             for (index_t i = 0; i < count; ++i) {
-                std::copy_n(before.data() + (r * count + i) * size, size, values.data() + (r * count + count - 1 - i) * size);
+                std::copy_n(before.data() + (r * count + i) * size, size, values.data() + (r * count + (i + 1) % count) * size);
             }
         }
     }
@@ -175,7 +176,7 @@ struct kind_of_layer {
     scratch<float> workspace::*x = &workspace::normed;
     scratch<float> workspace::*out = &workspace::branch;
     index_t width = 0; ///< the only width it can be called with; 0 for any
-    std::function<std::function<layer_on_trial()>(const layer_sizes&, bool reversed)> make{}; ///< what begins sequences
+    std::function<std::function<layer_on_trial()>(const layer_sizes&, bool turned)> make{}; ///< what begins sequences
 };
 
 /// Runs the trials: everything that does not depend on the layer's type.
@@ -259,7 +260,7 @@ class layer_harness {
             });
         }
         if (kind_.sizes == kind_of_layer::needs::heads && trials_.heads_alike) {
-            v.rule([&] { return search(1, [&](const layer_sizes& s, index_t tokens) { return heads_in_reverse(s, tokens); }); });
+            v.rule([&] { return search(1, [&](const layer_sizes& s, index_t tokens) { return heads_turned(s, tokens); }); });
         }
         if (!trials_.causal) return;
         v.rule([&] {
@@ -322,7 +323,7 @@ class layer_harness {
     std::string search(index_t least_tokens, Broken&& broken) {
         using needs = kind_of_layer::needs;
         for (layer_sizes s : {layer_sizes{}, layer_sizes{3, 2, 2, 1, 2, 2, 2, 1}, layer_sizes{4, 5, 2, 2, 4, 3, 2, 3},
-                              layer_sizes{33, 19, 4, 2, 16, 8, 3, 5}, layer_sizes{64, 96, 8, 2, 34, 16, 4, 16}}) {
+                              layer_sizes{33, 19, 6, 3, 16, 8, 3, 5}, layer_sizes{64, 96, 8, 2, 34, 16, 4, 16}}) {
             if (kind_.width != 0) s.width = kind_.width;
             for (const index_t tokens : {1, 2, 3, 4, 5, 8, 17, 36}) {
                 if (tokens < least_tokens) continue;
@@ -354,11 +355,11 @@ class layer_harness {
     }
 
     /// The same heads in another order give the same sum, but for its rounding.
-    std::string heads_in_reverse(const layer_sizes& s, index_t tokens) {
+    std::string heads_turned(const layer_sizes& s, index_t tokens) {
         if (s.kv_heads == 1) return {};
         const auto x = input(s, tokens);
-        layer_on_trial layer = begin(s), reversed = begin(s, true);
-        const auto a = pass(layer, s, one_, x, 0), b = pass(reversed, s, one_, x, 0);
+        layer_on_trial layer = begin(s), other = begin(s, true);
+        const auto a = pass(layer, s, one_, x, 0), b = pass(other, s, one_, x, 0);
         float largest = 0;
         for (const float y : a) largest = std::max(largest, std::abs(y));
         const float allowed = static_cast<float>(s.heads * s.head_width + s.head_width + tokens) * 0x1p-24F * largest;
@@ -366,16 +367,16 @@ class layer_harness {
             if (!(std::abs(a[i] - b[i]) <= allowed)) {
                 const auto at = static_cast<index_t>(i);
                 return say("row ", at / s.width, ", value ", at % s.width, " is ", a[i], ", and ", b[i],
-                           " with the heads in reverse order");
+                           " with the heads in another order");
             }
         }
         return {};
     }
 
     /// A new sequence of the layer of these sizes, which is kept as a decoder keeps its blocks.
-    layer_on_trial begin(const layer_sizes& s, bool reversed = false) {
-        auto& start = made_[{s.width, reversed}];
-        if (!start) start = kind_.make(s, reversed);
+    layer_on_trial begin(const layer_sizes& s, bool turned = false) {
+        auto& start = made_[{s.width, turned}];
+        if (!start) start = kind_.make(s, turned);
         return start();
     }
 
@@ -446,8 +447,8 @@ struct attention_on_trial {
     attention_sizes sizes{};
     kv_cache empty; ///< as a sequence begins with it
 
-    attention_on_trial(const layer_sizes& s, bool reversed, index_t reach, bool owns_kv)
-        : weights(s, reversed), empty(s.kv_heads * s.head_width, 0, owns_kv ? reach : 0) {
+    attention_on_trial(const layer_sizes& s, bool turned, index_t reach, bool owns_kv)
+        : weights(s, turned), empty(s.kv_heads * s.head_width, 0, owns_kv ? reach : 0) {
         sizes.heads = s.heads, sizes.kv_heads = s.kv_heads, sizes.head_width = s.head_width;
         sizes.mask.window = 4;
         if (owns_kv) return;
@@ -457,7 +458,7 @@ struct attention_on_trial {
         std::vector<float> key(static_cast<std::size_t>(empty.width())), value(key.size());
         for (index_t p = 0; p < positions; ++p) {
             for (index_t g = 0; g < s.kv_heads; ++g) {
-                const index_t at = (reversed ? s.kv_heads - 1 - g : g) * s.head_width;
+                const index_t at = (turned ? (g + 1) % s.kv_heads : g) * s.head_width;
                 numbers random(static_cast<std::uint64_t>(p * 64 + g));
                 random.fill(std::span(key).subspan(static_cast<std::size_t>(at), static_cast<std::size_t>(s.head_width)));
                 random.fill(std::span(value).subspan(static_cast<std::size_t>(at), static_cast<std::size_t>(s.head_width)));
@@ -483,12 +484,12 @@ verdict check(layer_trials trials = {}) {
     if constexpr (is::attention_layer<Layer>) {
         family = "attention ";
         k = {.sizes = kind::needs::heads, .takes_wanted = !Layer::owns_kv, .rotates = true};
-        k.make = [reach = trials.reach](const layer_sizes& s, bool reversed) {
+        k.make = [reach = trials.reach](const layer_sizes& s, bool turned) {
             struct made {
                 detail::attention_on_trial parts;
                 const Layer layer{&parts.weights.block.attention, parts.sizes};
             };
-            const std::shared_ptr<const made> all(new made{{s, reversed, reach, Layer::owns_kv}}); // in place: it points into itself
+            const std::shared_ptr<const made> all(new made{{s, turned, reach, Layer::owns_kv}}); // in place: it points into itself
             return [all] {
                 const auto cache = std::make_shared<kv_cache>(all->parts.empty);
                 const auto read = [all, cache](context& c, rope_table& rope, matrix_view<float> x, matrix_view<float> out) {
@@ -506,13 +507,13 @@ verdict check(layer_trials trials = {}) {
              .takes_wanted = !Layer::owns_kv,
              .rotates = true,
              .x = &workspace::residual};
-        k.make = [reach = trials.reach](const layer_sizes& s, bool reversed) {
+        k.make = [reach = trials.reach](const layer_sizes& s, bool turned) {
             struct made {
                 detail::attention_on_trial parts;
                 layer_sizes sizes;
                 const Layer layer = Layer(parts.weights.block, parts.sizes, sizes.experts, sizes.used, 0.75F);
             };
-            const std::shared_ptr<const made> all(new made{{s, reversed, reach, Layer::owns_kv}, s});
+            const std::shared_ptr<const made> all(new made{{s, turned, reach, Layer::owns_kv}, s});
             return [all] {
                 const auto cache = std::make_shared<kv_cache>(all->parts.empty);
                 const auto read = [all, cache](context& c, rope_table& rope, matrix_view<float> x, matrix_view<float>) {
