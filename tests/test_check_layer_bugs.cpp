@@ -4,6 +4,8 @@
 #include <loupe/core/compat/catch2.hpp>
 #include <loupe/core/error.hpp>
 
+#include <thread>
+
 using namespace loupe;
 
 namespace {
@@ -27,7 +29,10 @@ enum bug {
     ids_by_row,
     table_of_full_blocks,
     keeps_first_value,
-    pairs_from_the_end
+    pairs_from_the_end,
+    shares_scratch,
+    shares_member,
+    sums_as_they_come
 };
 
 /// All that is said of a layer. Computed values, which the instruction set rounds, count as #.
@@ -143,6 +148,35 @@ struct my_attention {
     }
 };
 
+/// Adds a norm, and divides by the root of a mean square, in loops of 64.
+template <int Bug>
+struct in_loops {
+    mutable std::vector<float> row{};
+
+    in_loops(const block_weights&, index_t, index_t, index_t) {}
+
+    void operator()(context& c, matrix_view<float> x) const {
+        const auto scratch = c.memory.normed.take(Bug == shares_scratch ? 1 : x.rows, x.width);
+        row.resize(static_cast<std::size_t>(x.width));
+        c.threads.for_ranges(x.rows, 64, [&](index_t first, index_t last) {
+            for (index_t t = first; t < last; ++t) {
+                const auto y = Bug == shares_member ? std::span(row) : scratch[Bug == shares_scratch ? 0 : t];
+                std::copy_n(x[t].data(), x.width, y.data());
+                norm::rms::apply<float>(y, {}, c.epsilon);
+                if (Bug == shares_member) std::this_thread::yield(); // where the system may interrupt it, on one processor too
+                kernel::add(x[t], y);
+            }
+        });
+        for (index_t t = 0; Bug == sums_as_they_come && t < x.rows; ++t) {
+            float sum = 0;
+            c.threads.for_ranges(x.width, 64, [&](index_t first, index_t last) {
+                for (index_t i = first; i < last; ++i) sum += x[t][i] * x[t][i];
+            });
+            kernel::scale(x[t], 1 / std::sqrt(sum / static_cast<float>(x.width) + c.epsilon));
+        }
+    }
+};
+
 } // namespace
 
 TEST_CASE("check: a layer of one's own holds", "[check]") {
@@ -188,6 +222,18 @@ TEST_CASE("check: bugs in layers that know positions", "[check]") {
     layer_breaks(check<in_place<ids_by_row>>(),
                  "sublayer in_place<15>: row 0, value 0 is #, and # when every other row is wanted (2 tokens, width 2, hidden width 1, 1 "
                  "of 2 experts)");
+}
+
+TEST_CASE("check: bugs in loops", "[check]") {
+    CHECK(check<in_loops<right>>());
+    layer_breaks(check<in_loops<shares_scratch>>(),
+                 "sublayer in_loops<19>: two ranges of a loop over 150 with grain 64 write value 0 of memory.normed (150 tokens, width 2, "
+                 "hidden width 1, 1 of 2 experts)");
+    CHECK_THAT(check<in_loops<shares_member>>().text(), Catch::Matchers::Contains("on two threads that begin at once (150 tokens"));
+    layer_breaks(
+        check<in_loops<sums_as_they_come>>(),
+        "sublayer in_loops<21>: row 0, value 0 is #, and # when the ranges of its loops are computed from the last to the first (3 "
+        "tokens, width 160, hidden width 144, 3 of 8 experts)");
 }
 
 TEST_CASE("check: bugs in attention", "[check]") {

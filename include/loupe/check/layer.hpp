@@ -4,6 +4,7 @@
 //   loupe::check("mine", f, width)        anything that can be called with (context&, x, out), x and out being [tokens, width]
 #pragma once
 
+#include <loupe/check/loops.hpp>
 #include <loupe/check/verdict.hpp>
 #include <loupe/core/error.hpp>
 #include <loupe/core/type_name.hpp>
@@ -11,6 +12,7 @@
 #include <loupe/layer/block.hpp>
 
 #include <algorithm>
+#include <array>
 #include <concepts>
 #include <cstring>
 #include <functional>
@@ -184,7 +186,7 @@ class layer_harness {
     static constexpr index_t margin = 16;
     const kind_of_layer& kind_;
     const layer_trials& trials_;
-    runtime one_{1}, two_{2};
+    runtime one_{1}, two_{2}, backwards_{executor::of<one_by_one>(2)}, at_once_{executor::of<side_by_side>(2)};
     std::map<std::pair<index_t, bool>, std::function<layer_on_trial()>> made_; ///< by width and order of heads
 
   public:
@@ -226,13 +228,31 @@ class layer_harness {
         });
         if (!v) return; // what is not even the same twice would break every rule that follows
         v.rule([&] {
-            return search(1, [&](const layer_sizes& s, index_t tokens) {
-                const rows x = input(s, tokens), alone = run(s, one_, x, tokens);
-                std::string what;
-                for (int repeat = 0; repeat < 3 && what.empty(); ++repeat)
-                    what = differs(alone, run(s, two_, x, tokens), s, "on two threads");
-                return what;
+            std::string what = search(1, [&](const layer_sizes& s, index_t tokens) {
+                const rows x = input(s, tokens);
+                return differs(run(s, one_, x, tokens), run(s, two_, x, tokens), s, "on two threads");
             });
+            const auto backwards = [&](const layer_sizes& s, index_t tokens) {
+                const rows x = input(s, tokens);
+                const watched_memory watched(backwards_.memory);
+                const rows found = run(s, backwards_, x, tokens);
+                if (!watched.problem().empty()) return watched.problem();
+                return differs(run(s, one_, x, tokens), found, s, "when the ranges of its loops are computed from the last to the first");
+            };
+            if (what.empty()) what = search_long(backwards); // loops over many rows, and over wide ones
+            if (what.empty() && kind_.width == 0) what = broken_at({160, 144, 6, 3, 24, 8, 3, 130}, 3, backwards);
+            const auto at_once = [&](const layer_sizes& s, index_t tokens) {
+                const rows x = input(s, tokens), alone = run(s, one_, x, tokens);
+                side_by_side::pairs = side_by_side::overlapping = 0;
+                for (int repeat = 0; repeat < 20; ++repeat) { // two processors that others use seldom work at once
+                    std::string differing = differs(alone, run(s, at_once_, x, tokens), s, "on two threads that begin at once");
+                    if (!differing.empty()) return differing;
+                    if (repeat >= 2 && 2 * side_by_side::overlapping >= side_by_side::pairs) break;
+                }
+                return std::string();
+            };
+            if (what.empty()) what = broken_at(all_sizes[3], many, at_once);
+            return what;
         });
         if (kind_.takes_wanted) {
             v.rule([&] {
@@ -318,28 +338,48 @@ class layer_harness {
     }
 
   private:
+    static constexpr std::array<layer_sizes, 5> all_sizes{layer_sizes{}, layer_sizes{3, 2, 2, 1, 2, 2, 2, 1},
+                                                          layer_sizes{4, 5, 2, 2, 4, 3, 2, 3}, layer_sizes{33, 19, 6, 3, 16, 8, 3, 5},
+                                                          layer_sizes{64, 96, 8, 2, 34, 16, 4, 16}};
+    static constexpr index_t many = 150; ///< tokens: more than two of the blocks of 64 keys, and several ranges of rows in any usual loop
+
     /// Sizes from small to large, and for each of them growing numbers of tokens.
     template <class Broken>
     std::string search(index_t least_tokens, Broken&& broken) {
-        using needs = kind_of_layer::needs;
-        for (layer_sizes s : {layer_sizes{}, layer_sizes{3, 2, 2, 1, 2, 2, 2, 1}, layer_sizes{4, 5, 2, 2, 4, 3, 2, 3},
-                              layer_sizes{33, 19, 6, 3, 16, 8, 3, 5}, layer_sizes{64, 96, 8, 2, 34, 16, 4, 16}}) {
-            if (kind_.width != 0) s.width = kind_.width;
+        for (const layer_sizes& s : all_sizes) {
             for (const index_t tokens : {1, 2, 3, 4, 5, 8, 17, 36}) {
                 if (tokens < least_tokens) continue;
-                std::string what = attempt([&] { return broken(s, tokens); });
-                if (what.empty()) continue;
-                what += say(" (", tokens, tokens == 1 ? " token" : " tokens", ", width ", s.width);
-                if (kind_.sizes == needs::heads || kind_.sizes == needs::everything) {
-                    what += say(", ", s.heads, s.heads == 1 ? " head" : " heads", " of ", s.head_width, " on ", s.kv_heads);
-                }
-                if (kind_.sizes != needs::width && kind_.sizes != needs::heads) what += say(", hidden width ", s.hidden);
-                if (kind_.sizes == needs::experts) what += say(", ", s.used, " of ", s.experts, " experts");
-                return what + ")";
+                std::string what = broken_at(s, tokens, broken);
+                if (!what.empty()) return what;
             }
             if (kind_.width != 0) break;
         }
         return {};
+    }
+
+    /// The smallest sizes, and many tokens.
+    template <class Broken>
+    std::string search_long(Broken&& broken) {
+        for (std::size_t i = 0; i < (kind_.width != 0 ? 1 : 3); ++i) {
+            std::string what = broken_at(all_sizes[i], many, broken);
+            if (!what.empty()) return what;
+        }
+        return {};
+    }
+
+    template <class Broken>
+    std::string broken_at(layer_sizes s, index_t tokens, Broken&& broken) {
+        using needs = kind_of_layer::needs;
+        if (kind_.width != 0) s.width = kind_.width;
+        std::string what = attempt([&] { return broken(s, tokens); });
+        if (what.empty()) return what;
+        what += say(" (", tokens, tokens == 1 ? " token" : " tokens", ", width ", s.width);
+        if (kind_.sizes == needs::heads || kind_.sizes == needs::everything) {
+            what += say(", ", s.heads, s.heads == 1 ? " head" : " heads", " of ", s.head_width, " on ", s.kv_heads);
+        }
+        if (kind_.sizes != needs::width && kind_.sizes != needs::heads) what += say(", hidden width ", s.hidden);
+        if (kind_.sizes == needs::experts) what += say(", ", s.used, " of ", s.experts, " experts");
+        return what + ")";
     }
 
     static std::vector<float> input(const layer_sizes& s, index_t tokens, std::uint64_t seed = 1) {
@@ -400,10 +440,8 @@ class layer_harness {
         const auto tokens = static_cast<index_t>(rows.size()) / s.width, chunk = wanted.empty() ? tokens : wanted.back() + 1;
         const auto size = static_cast<std::ptrdiff_t>(rows.size());
         workspace& m = on.memory;
-        for (scratch<float>* place :
-             {&m.residual, &m.normed, &m.branch, &m.second, &m.q, &m.k, &m.v, &m.mix, &m.gate, &m.up, &m.expert_normed, &m.router_scores,
-              &m.expert_in, &m.expert_gate, &m.expert_up, &m.expert_out, &m.per_layer_inputs, &m.per_layer_hidden, &m.received}) {
-            const auto all = place->take(16384);
+        for (const auto& [name, place] : places_of_workspace) {
+            const auto all = (m.*place).take(16384);
             if (position == 0) std::memset(all.data(), 0xFF, all.size_bytes()); // NaN
         }
         const index_t before = kind_.in_place ? margin : 0; // a layer that takes this memory for itself begins where x begins
@@ -453,7 +491,7 @@ struct attention_on_trial {
         sizes.mask.window = 4;
         if (owns_kv) return;
         // The donor's keys and values, for all positions that the trials reach.
-        constexpr index_t positions = 40;
+        constexpr index_t positions = 160;
         empty.make_room(0, positions);
         std::vector<float> key(static_cast<std::size_t>(empty.width())), value(key.size());
         for (index_t p = 0; p < positions; ++p) {
