@@ -25,6 +25,7 @@ namespace loupe {
 struct layer_trials {
     bool causal = true;      ///< false: rows depend on later rows, so a sequence comes in one piece
     bool heads_alike = true; ///< false: attention whose heads differ by their number
+    bool keys_alike = true;  ///< false: attention to which a key's place among the others counts, even where nothing rotates
     index_t reach = 0; ///< attention whose mask reaches back so far (a window of 4 is offered): the cache forgets what lies further back
 };
 
@@ -164,7 +165,7 @@ struct layer_on_trial {
 
 /// Bases of the tables of rotations that a layer is handed, and finds in the context beside it.
 struct thetas_on_trial {
-    double handed = 10000, sliding = 100, full = 1e6;
+    double handed = 10000, sliding = 100, full = 1e6; ///< 0: none rotates
 };
 
 /// How a family of layers is made and called.
@@ -282,6 +283,18 @@ class layer_harness {
         if (kind_.sizes == kind_of_layer::needs::heads && trials_.heads_alike) {
             v.rule([&] { return search(1, [&](const layer_sizes& s, index_t tokens) { return heads_turned(s, tokens); }); });
         }
+        const bool attends = kind_.sizes == kind_of_layer::needs::heads && !kind_.takes_wanted; // to keys of its own
+        if (attends) {
+            v.rule([&] {
+                return search_long([&](const layer_sizes& s, index_t tokens) {
+                    if (!depends(s, 36, 34, {}) || depends(s, tokens, tokens - 2, {})) return std::string();
+                    return say("row ", tokens - 1, " does not depend on row ", tokens - 2, ", and row 35 of 36 does on row 34");
+                });
+            });
+        }
+        if (attends && trials_.keys_alike) {
+            v.rule([&] { return search_long([&](const layer_sizes& s, index_t tokens) { return keys_exchanged(s, tokens); }); });
+        }
         if (!trials_.causal) return;
         v.rule([&] {
             return search(2, [&](const layer_sizes& s, index_t tokens) {
@@ -294,12 +307,21 @@ class layer_harness {
             });
         });
         v.rule([&] {
-            return search(2, [&](const layer_sizes& s, index_t tokens) {
+            std::string what = search(2, [&](const layer_sizes& s, index_t tokens) {
                 const rows x = input(s, tokens), whole = run(s, one_, x, tokens);
                 for (const index_t chunk : {1, 7, 16}) {
                     if (chunk >= tokens) break;
-                    const std::string what = differs(whole, run(s, one_, x, chunk), s, say("in chunks of ", chunk));
-                    if (!what.empty()) return what;
+                    std::string differing = differs(whole, run(s, one_, x, chunk), s, say("in chunks of ", chunk));
+                    if (!differing.empty()) return differing;
+                }
+                return std::string();
+            });
+            if (!what.empty()) return what;
+            return search_long([&](const layer_sizes& s, index_t tokens) {
+                const rows x = input(s, tokens), whole = run(s, one_, x, tokens);
+                for (const index_t chunk : {63, 64, 65}) {
+                    std::string differing = differs(whole, run(s, one_, x, chunk), s, say("in chunks of ", chunk));
+                    if (!differing.empty()) return differing;
                 }
                 return std::string();
             });
@@ -413,6 +435,36 @@ class layer_harness {
         return {};
     }
 
+    /// Whether the last row of so many is another one when row `j` is.
+    bool depends(const layer_sizes& s, index_t tokens, index_t j, thetas_on_trial thetas) {
+        const auto x = input(s, tokens);
+        auto y = x;
+        for (index_t i = 0; i < s.width; ++i) y[static_cast<std::size_t>(j * s.width + i)] *= -1;
+        const auto a = run(s, one_, x, tokens, thetas), b = run(s, one_, y, tokens, thetas);
+        return !std::equal(a.end() - s.width, a.end(), b.end() - s.width);
+    }
+
+    /// Where nothing rotates, two rows that the last one sees may stand in each other's place: its sum is the same, but for its rounding.
+    std::string keys_exchanged(const layer_sizes& s, index_t tokens) {
+        constexpr thetas_on_trial none{0, 0, 0};
+        const auto x = input(s, tokens), a = run(s, one_, x, tokens, none);
+        float largest = 0;
+        for (const float y : a) largest = std::max(largest, std::abs(y));
+        const float allowed = static_cast<float>(2 * tokens + s.heads * s.head_width) * 0x1p-24F * largest;
+        for (const auto& [i, j] : {std::pair<index_t, index_t>{5, 70}, {70, 140}, {5, 140}}) {
+            if (!depends(s, tokens, i, none) || !depends(s, tokens, j, none)) continue;
+            auto y = x;
+            std::swap_ranges(y.begin() + i * s.width, y.begin() + (i + 1) * s.width, y.begin() + j * s.width);
+            const auto b = run(s, one_, y, tokens, none);
+            for (std::size_t at = a.size() - static_cast<std::size_t>(s.width); at < a.size(); ++at) {
+                if (std::abs(a[at] - b[at]) <= allowed) continue;
+                return say("row ", tokens - 1, ", value ", static_cast<index_t>(at) % s.width, " is ", a[at], ", and ", b[at],
+                           " with rows ", i, " and ", j, " in each other's place, and no rotation");
+            }
+        }
+        return {};
+    }
+
     /// A new sequence of the layer of these sizes, which is kept as a decoder keeps its blocks.
     layer_on_trial begin(const layer_sizes& s, bool turned = false) {
         auto& start = made_[{s.width, turned}];
@@ -451,6 +503,7 @@ class layer_harness {
         std::copy(rows.begin(), rows.end(), memory.begin() + before);
         const matrix_view<float> x(memory.data() + before, tokens, s.width), out(results.data() + margin, tokens, s.width);
         const auto table = [&](double theta) {
+            if (theta == 0) return rope_table();
             rope_table rope = rope_table::of<rope::standard>({s.head_width, theta});
             rope.fill(position, chunk);
             return rope;
@@ -510,8 +563,8 @@ struct attention_on_trial {
 
 /// A layer by its type, made of random weights at sizes from small to large. It writes all of its output and nothing else, into memory that
 /// holds anything; finite rows stay finite, zeros, tiny and large ones too; the same bits each time, on one thread and two, in one piece
-/// and in chunks of 1, 7 and 16, after a rewind, for some rows alone, and with another sequence read in between; attention rotates by the
-/// table that it is handed; no row depends on a later one; the order of heads does not matter.
+/// and in chunks of 1, 7, 16 and about 64, after a rewind, for some rows alone, and with another sequence read in between; attention
+/// rotates by the table that it is handed; no row depends on a later one; the order of heads does not matter.
 template <is::layer Layer>
 verdict check(layer_trials trials = {}) {
     using kind = detail::kind_of_layer;
