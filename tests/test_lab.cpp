@@ -68,6 +68,17 @@ struct spy {
 };
 using watched = with<nano::e, slot::probe<spy>>;
 
+/// Adds how many tokens it has seen.
+struct counter {
+    template <class Place>
+    static constexpr bool watches = std::same_as<Place, at::final_norm>;
+    float seen = 0;
+
+    void operator()(at::final_norm, index_t, index_t, matrix_view<float> x) {
+        for (index_t t = 0; t < x.rows; ++t) x[t][0] += ++seen;
+    }
+};
+
 } // namespace
 
 TEST_CASE("lab: where a variant's logits are not numbers there is no KL either", "[lab]") {
@@ -127,4 +138,12 @@ TEST_CASE("lab: a probe is told the positions of what it sees, whatever answers 
     REQUIRE(spy::blocks.size() == 10);
     for (index_t i = 0; i < 10; ++i) CHECK(spy::blocks[static_cast<std::size_t>(i)] == visit{i, 0, 7});
     CHECK(r.variants[1].tasks[0].mean_nll == r.variants[0].tasks[0].mean_nll);
+}
+
+TEST_CASE("lab: a probe that writes begins every text anew, whichever thread reads it", "[lab][probe]") {
+    const auto text = made_up_text(4, 3); // of equal tokens
+    const auto r = lab::ablate<nano::e, with<nano::e, slot::probe<counter>>>(tests::nano_e(), &text, nullptr, 1);
+    const lab::estimate& kl = r.variants[1].mean_kl;
+    CHECK(kl.value > 0);
+    CHECK(kl.low == Approx(kl.high)); // every document says the same
 }

@@ -25,6 +25,7 @@ class stack_session final : public session {
     /// kept afterwards.
     matrix_view<const float> hidden(std::span<const token_id> ids, std::span<const index_t> wanted, runtime& on) override {
         sequence_.rewind(0);
+        sequence_.probe = Probe{}; // a rewind leaves it alone: what it keeps of one text must not reach the next that this thread reads
         if constexpr (std::same_as<Probe, probe::none>) {
             return model_->forward(sequence_, ids, on, {}, wanted);
         } else {
