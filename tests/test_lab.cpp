@@ -138,6 +138,8 @@ TEST_CASE("lab: a probe is told the positions of what it sees, whatever answers 
     REQUIRE(spy::blocks.size() == 10);
     for (index_t i = 0; i < 10; ++i) CHECK(spy::blocks[static_cast<std::size_t>(i)] == visit{i, 0, 7});
     CHECK(r.variants[1].tasks[0].mean_nll == r.variants[0].tasks[0].mean_nll);
+    CHECK(r.variants[1].tasks[0].documents == 1);
+    CHECK(r.variants[1].tasks[0].changed_documents == 0);
 }
 
 TEST_CASE("lab: a probe that writes begins every text anew, whichever thread reads it", "[lab][probe]") {

@@ -46,6 +46,7 @@ void add_task(variant_result& v, const std::string& kind, double accuracy, doubl
     t.accuracy = {accuracy, accuracy - 0.03, accuracy + 0.03};
     t.accuracy_change = {change, change - half_width, change + half_width};
     t.flips = 17;
+    t.documents = 150, t.changed_documents = 12;
     v.tasks.push_back(t);
 }
 
@@ -147,6 +148,23 @@ TEST_CASE("the text report marks clear changes of accuracy only", "[report]") {
     CHECK_FALSE(has(line_of(tasks, "stock"), "*"));
     CHECK_FALSE(has(line_of(tasks, "same"), "*"));
     CHECK(has(line_of(tasks, "same"), "34")); // flips of both kinds
+}
+
+TEST_CASE("a kind of task with few lines, or few that changed, gets no star", "[report]") {
+    const auto tasks_of = [](index_t documents, index_t changed) {
+        report r = made_up();
+        for (variant_result& v : r.variants) {
+            for (task_result& t : v.tasks) t.documents = documents, t.changed_documents = changed;
+        }
+        const std::string text = text_report(r);
+        CHECK(has(html_report(r), "class=\"w sure\"") == (changed >= 6));
+        CHECK(has(html_report(r), "Too few lines") == (documents < 5));
+        return text.substr(text.find("Answers fully right"));
+    };
+    CHECK(has(line_of(tasks_of(150, 6), "window-16"), "40.0*"));
+    CHECK_FALSE(has(tasks_of(150, 6), "Too few lines"));
+    CHECK(has(line_of(tasks_of(150, 5), "window-16"), "40.0 "));
+    CHECK(has(tasks_of(4, 4), "Too few lines (under five) for a reliable interval: place, sums."));
 }
 
 TEST_CASE("what could not be had prints as n/a and is null", "[report]") {

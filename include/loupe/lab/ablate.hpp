@@ -64,11 +64,13 @@ inline void summarise_tasks(const task_set& tasks, const measured& stock, const 
             if (item.kind != static_cast<index_t>(k)) continue;
             const auto here = verdicts(item, m.tasks[i]), there = verdicts(item, stock.tasks[i]);
             spans[i] = static_cast<double>(item.spans);
+            ++r.documents;
             for (std::size_t s = 0; s < here.size(); ++s) {
                 right[i] += here[s];
                 change[i] += here[s] - there[s];
                 r.flips += here[s] != there[s] ? 1 : 0;
             }
+            r.changed_documents += change[i] != 0 ? 1 : 0;
             r.spans += item.spans;
             for (std::size_t t = 0; t < item.span.size(); ++t) {
                 if (item.span[t] < 0) continue;

@@ -425,7 +425,7 @@ inline std::string html_heat_map(const report& r, const std::vector<std::size_t>
             // The root lifts small changes above the paper; 0.62 keeps the figures readable on full losses.
             const double alpha = 0.06 + 0.56 * std::sqrt(std::min(std::abs(d.value), 1.0));
             out += fmt::format(R"(<td class="{}{}" style="--a:{:.2f}" title="{} points, 95 % interval {}; {} flips">{}</td>)",
-                               d.value < 0 ? "w" : "b", differs_from_zero(d) ? " sure" : "", alpha, with_minus(change_text(d.value)),
+                               d.value < 0 ? "w" : "b", is_clear(*t) ? " sure" : "", alpha, with_minus(change_text(d.value)),
                                html_change_range(d), unbroken(t->flips), share_text(t->accuracy.value));
         }
         out += fmt::format("<td class=\"none\">{}</td></tr>\n", stock ? "" : unbroken(flips_of(v)));
@@ -496,8 +496,10 @@ inline std::string html_report(const report& r) {
     }
     if (!kinds_of(r).empty()) {
         out += "<h2>Answers by kind of task</h2>\n<p class=\"note\">Share of answers with every token right, in %. Colour is the change "
-               "against the stock model, bold where its 95 % interval (paired, by document) excludes zero. Flips are answers whose verdict "
-               "changed, either way, over all kinds.</p>\n";
+               "against the stock model, bold where its 95 % interval (paired, by document) excludes zero and at least six lines changed. "
+               "Flips are answers whose verdict changed, either way, over all kinds.";
+        if (const std::string few = few_lines(r); !few.empty()) out += " " + escaped(few);
+        out += "</p>\n";
         out += html_heat_map(r, order);
     }
     if (compared) {

@@ -33,6 +33,8 @@ inline nlohmann::ordered_json json_task(const task_result& t) {
     put_estimate(result, "accuracy", t.accuracy);
     put_estimate(result, "accuracy_change", t.accuracy_change);
     result["flips"] = t.flips;
+    result["documents"] = t.documents;
+    result["changed_documents"] = t.changed_documents;
     return result;
 }
 

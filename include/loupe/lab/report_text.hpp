@@ -177,6 +177,20 @@ inline const task_result* find_kind(const variant_result& v, std::string_view ki
     return it == v.tasks.end() ? nullptr : &*it;
 }
 
+/// A change of accuracy that is marked: zero lies outside of its interval, and at least six documents changed, since the sign test of five
+/// that all point one way is no better than 2 · 2⁻⁵ = 0.06.
+inline bool is_clear(const task_result& t) { return differs_from_zero(t.accuracy_change) && t.changed_documents >= 6; }
+
+/// Names the kinds of tasks that too few lines hold; nothing if there are none.
+inline std::string few_lines(const report& r) {
+    std::string kinds;
+    if (r.variants.empty()) return kinds;
+    for (const task_result& t : r.variants.front().tasks) {
+        if (t.documents < 5) kinds += (kinds.empty() ? "" : ", ") + repaired_utf8(t.kind);
+    }
+    return kinds.empty() ? kinds : "Too few lines (under five) for a reliable interval: " + kinds + ".";
+}
+
 /// Verdicts that differ from the stock model's, over all kinds.
 inline index_t flips_of(const variant_result& v) {
     return std::accumulate(v.tasks.begin(), v.tasks.end(), index_t{0}, [](index_t sum, const task_result& t) { return sum + t.flips; });
@@ -296,7 +310,7 @@ inline std::string text_tables_of_tasks(const report& r, const std::vector<std::
             std::vector<std::string> row{repaired_utf8(v.id)};
             for (std::size_t k = from; k < to; ++k) {
                 const task_result* t = find_kind(v, kinds[k]);
-                row.push_back(t == nullptr ? "- " : share_text(t->accuracy.value) + (differs_from_zero(t->accuracy_change) ? "*" : " "));
+                row.push_back(t == nullptr ? "- " : share_text(t->accuracy.value) + (is_clear(*t) ? "*" : " "));
             }
             if (last) row.push_back(i == 0 ? "" : grouped(flips_of(v)));
             rows.push_back(std::move(row));
@@ -342,9 +356,12 @@ inline std::string text_report(const report& r) {
         if (const std::string few = few_documents(r.documents); !few.empty()) caption(few);
     }
     if (!kinds_of(r).empty()) {
-        caption("Answers fully right, in %, by kind of task. * marks a change against the stock model whose 95 % interval (paired, by "
-                "document) excludes zero; flips counts the answers whose verdict changed, either way, over all kinds.");
+        caption(
+            "Answers fully right, in %, by kind of task. * marks a change against the stock model whose 95 % interval (paired, by "
+            "document) excludes zero, if at least six lines changed; flips counts the answers whose verdict changed, either way, over all "
+            "kinds.");
         out += text_tables_of_tasks(r, order, width);
+        if (const std::string few = few_lines(r); !few.empty()) caption(few);
     }
     if (r.variants.size() > 1) {
         out += "\nWhat differs from the stock model\n";

@@ -22,10 +22,12 @@ struct task_result {
     index_t spans_right = 0;
     index_t tokens = 0;
     index_t tokens_right = 0;
-    double mean_nll = 0;      ///< nats per token of the spans
-    estimate accuracy;        ///< share of spans that are right, clustered by document
-    estimate accuracy_change; ///< paired with the stock model, on the same spans; zero for the stock model
-    index_t flips = 0;        ///< spans whose verdict differs from the stock model's
+    double mean_nll = 0;           ///< nats per token of the spans
+    estimate accuracy;             ///< share of spans that are right, clustered by document
+    estimate accuracy_change;      ///< paired with the stock model, on the same spans; zero for the stock model
+    index_t flips = 0;             ///< spans whose verdict differs from the stock model's
+    index_t documents = 0;         ///< lines of the task file that hold its spans
+    index_t changed_documents = 0; ///< those of them with more or fewer right spans than the stock model's
 };
 
 /// One variant measured on a text and on tasks, paired with the stock model on the same tokens.
