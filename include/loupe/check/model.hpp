@@ -7,6 +7,8 @@
 
 #include <algorithm>
 #include <functional>
+#include <limits>
+#include <utility>
 
 namespace loupe {
 
@@ -30,6 +32,13 @@ concept runs = requires(const M& model, typename M::sequence_type& s, std::span<
 
 namespace detail {
 
+/// Offers logits of hidden states, as decoder does.
+template <class M>
+concept has_logits = requires(const M& model, typename M::sequence_type& s, matrix_view<const float> hidden, runtime& on,
+                              matrix_view<float> out) {
+    model.logits(s, hidden, on, out, index_t{0});
+};
+
 /// Of the model's composition, if it has one.
 template <class Model>
 runtime runtime_for(index_t threads) {
@@ -43,7 +52,8 @@ runtime runtime_for(index_t threads) {
 } // namespace detail
 
 /// On growing beginnings of `ids`: hidden states are finite and have the same bits each time, on one thread and two, with only some tokens
-/// wanted, whatever comes later, in one pass and in chunks of 1, 7 and 16, and after a rewind (where it is not refused).
+/// wanted, whatever comes later, in one pass and in chunks of 1, 7 and 16, after a rewind (where it is not refused), and with another
+/// sequence read in between. So are logits, where the model has them: each time, on two threads, and row by row.
 template <is::runs Model>
 verdict check(const Model& model, std::span<const token_id> ids, model_trials trials = {}) {
     using detail::say;
@@ -110,6 +120,41 @@ verdict check(const Model& model, std::span<const token_id> ids, model_trials tr
             return differs(expected, pass(s, some, one, wanted), "when every other row is wanted");
         });
     });
+    if constexpr (detail::has_logits<Model>) {
+        v.rule([&] {
+            return search(1, [&](std::span<const token_id> some) {
+                sequence_type s = model.start();
+                const rows hidden = pass(s, some, one);
+                const auto length = static_cast<index_t>(some.size());
+                const auto vocabulary = static_cast<index_t>(model.sizes().vocabulary);
+                const index_t first = std::max<index_t>(0, length - 3); // a head is large: of the last three
+                const auto logits = [&](runtime& on, index_t at_once) {
+                    rows out(static_cast<std::size_t>((length - first) * vocabulary), std::numeric_limits<float>::quiet_NaN());
+                    for (index_t t = first; t < length; t += at_once) {
+                        const index_t count = std::min(at_once, length - t);
+                        model.logits(s, {hidden.data() + t * width, count, width}, on,
+                                     {out.data() + (t - first) * vocabulary, count, vocabulary}, t);
+                    }
+                    return out;
+                };
+                const rows expected = logits(one, length);
+                if (const index_t i = detail::first_not_finite<float>(expected); i >= 0) {
+                    return say("logit ", i % vocabulary, " of row ", first + i / vocabulary, " is ", expected[static_cast<std::size_t>(i)]);
+                }
+                for (const auto& [found, where] : {std::pair{logits(one, length), "when computed again"},
+                                                   {logits(two, length), "on two threads"},
+                                                   {logits(one, 1), "row by row"}}) {
+                    const index_t i = detail::first_difference<float>(expected, found);
+                    const auto at = static_cast<std::size_t>(i);
+                    if (i >= 0) {
+                        return say("logit ", i % vocabulary, " of row ", first + i / vocabulary, " is ", expected[at], ", and ", found[at],
+                                   " ", where);
+                    }
+                }
+                return std::string();
+            });
+        });
+    }
     if (!trials.causal) return v;
     v.rule([&] {
         return search(2, [&](std::span<const token_id> some) {
@@ -145,6 +190,20 @@ verdict check(const Model& model, std::span<const token_id> ids, model_trials tr
             pass(fresh, some.first(to), one);
             const rows expected = pass(fresh, more, one);
             return differs(expected, pass(s, more, one), say("after a rewind to ", to));
+        });
+    });
+    v.rule([&] {
+        return search(2, [&](std::span<const token_id> some) {
+            const auto first = some.first(some.size() / 2), rest = some.subspan(some.size() / 2);
+            std::vector<token_id> others(first.rbegin(), first.rend());
+            for (token_id& id : others) id = static_cast<token_id>((id + 1) % model.sizes().vocabulary);
+            sequence_type alone = model.start();
+            pass(alone, first, one);
+            const rows expected = pass(alone, rest, one);
+            sequence_type s = model.start(), other = model.start();
+            pass(s, first, one);
+            pass(other, others, one);
+            return differs(expected, pass(s, rest, one), "with another sequence read in between");
         });
     });
     return v;
