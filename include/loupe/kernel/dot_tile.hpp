@@ -5,6 +5,7 @@
 #include <loupe/core/types.hpp>
 
 #include <array>
+#include <cmath>
 #include <utility>
 
 namespace loupe::kernel {
@@ -54,9 +55,9 @@ inline void dot_tile(const std::array<const float*, M>& x, const std::array<cons
             out[m * stride] = sums[0];
         }
     });
-    for (; k < width; ++k) {
+    for (; k < width; ++k) { // fused by name: left to itself, g++ does so in some instances and not in others
         for (int m = 0; m < M; ++m) {
-            for (int n = 0; n < N; ++n) out[m * stride + n] += x[m][k] * w[n][k];
+            for (int n = 0; n < N; ++n) out[m * stride + n] = std::fma(x[m][k], w[n][k], out[m * stride + n]);
         }
     }
 }

@@ -62,7 +62,7 @@ inline void add(std::span<float> x, std::span<const float> y, float factor = 1.0
         xsimd::fma(floats(factor), floats::load_unaligned(y.data() + i), floats::load_unaligned(x.data() + i))
             .store_unaligned(x.data() + i);
     }
-    for (; i < n; ++i) x[i] += factor * y[i];
+    for (; i < n; ++i) x[i] = std::fma(factor, y[i], x[i]);
 }
 
 /// x *= factor.
@@ -84,13 +84,13 @@ inline void rotate(std::span<float> head, std::span<const float> cosines, std::s
     for (; i + simd::width <= half; i += simd::width) {
         const floats a = floats::load_unaligned(low + i), b = floats::load_unaligned(high + i);
         const floats c = floats::load_unaligned(cosines.data() + i), s = floats::load_unaligned(sines.data() + i);
-        (a * c - b * s).store_unaligned(low + i);
-        (b * c + a * s).store_unaligned(high + i);
+        xsimd::fms(a, c, b * s).store_unaligned(low + i);
+        xsimd::fma(b, c, a * s).store_unaligned(high + i);
     }
     for (; i < half; ++i) {
         const float a = low[i], b = high[i];
-        low[i] = a * cosines[i] - b * sines[i];
-        high[i] = b * cosines[i] + a * sines[i];
+        low[i] = std::fma(a, cosines[i], -(b * sines[i]));
+        high[i] = std::fma(b, cosines[i], a * sines[i]);
     }
 }
 

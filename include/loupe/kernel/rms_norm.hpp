@@ -20,7 +20,7 @@ inline void rms_norm(std::span<const float> x, std::span<const float> gain, floa
         squares = xsimd::fma(v, v, squares);
     }
     float sum = simd::sum(squares);
-    for (; i < n; ++i) sum += x[i] * x[i];
+    for (; i < n; ++i) sum = std::fma(x[i], x[i], sum);
     const float factor = 1.0F / std::sqrt(sum / static_cast<float>(n) + epsilon);
     i = 0;
     for (; i + simd::width <= n; i += simd::width) {
