@@ -37,6 +37,7 @@ inline constexpr std::array<std::pair<const char*, scratch<float> workspace::*>,
     {"per_layer_hidden", &workspace::per_layer_hidden},
     {"received", &workspace::received},
 }};
+static_assert(sizeof(workspace) == places_of_workspace.size() * sizeof(scratch<float>), "a member is not watched");
 
 /// Which values of scratch memory the ranges of a loop change, as long as it lives: two that change the same one would do so at once on two
 /// threads. One_by_one tells it of its loops.
