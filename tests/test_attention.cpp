@@ -5,6 +5,7 @@
 #include <loupe/layer/attention.hpp>
 #include <loupe/policy/softcap.hpp>
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
 #include <limits>
@@ -36,7 +37,8 @@ struct long_context {
             for (index_t i = 0; i < count; ++i) v.push_back(normal(random));
         };
         fill(queries, t * heads * D), fill(keys, n * kv_heads * D), fill(values, n * kv_heads * D);
-        for (index_t i = 0; i < kv_heads * D; ++i) keys[(n - 70) * kv_heads * D + i] *= 5; // a maximum that comes late
+        const index_t late = std::max<index_t>(0, n - 70) * kv_heads * D;
+        for (index_t i = 0; i < kv_heads * D; ++i) keys[late + i] *= 5; // a maximum that comes late
         for (index_t p = 0; p < n; ++p) {
             if (p < n - t) cache.make_room(p, 1);
             if (p == n - t) cache.make_room(p, t);
