@@ -416,23 +416,26 @@ class layer_harness {
         return i < 0 ? std::string() : say("row ", i / s.width, ", value ", i % s.width, " is ", a[at], ", and ", b[at], " ", where);
     }
 
+    /// The same from a row on, for sums of so many terms in another order.
+    static std::string differs_beyond_rounding(const std::vector<float>& a, const std::vector<float>& b, const layer_sizes& s,
+                                               index_t first, index_t terms, const std::string& where) {
+        float largest = 0;
+        for (const float y : a) largest = std::max(largest, std::abs(y));
+        const float allowed = static_cast<float>(terms) * 0x1p-24F * largest;
+        for (index_t i = first * s.width; i < std::ssize(a); ++i) {
+            const float x = a[static_cast<std::size_t>(i)], y = b[static_cast<std::size_t>(i)];
+            if (!(std::abs(x - y) <= allowed)) return say("row ", i / s.width, ", value ", i % s.width, " is ", x, ", and ", y, " ", where);
+        }
+        return {};
+    }
+
     /// The same heads in another order give the same sum, but for its rounding.
     std::string heads_turned(const layer_sizes& s, index_t tokens) {
         if (s.kv_heads == 1) return {};
         const auto x = input(s, tokens);
         layer_on_trial layer = begin(s), other = begin(s, true);
-        const auto a = pass(layer, s, one_, x, 0), b = pass(other, s, one_, x, 0);
-        float largest = 0;
-        for (const float y : a) largest = std::max(largest, std::abs(y));
-        const float allowed = static_cast<float>(s.heads * s.head_width + s.head_width + tokens) * 0x1p-24F * largest;
-        for (std::size_t i = 0; i < a.size(); ++i) {
-            if (!(std::abs(a[i] - b[i]) <= allowed)) {
-                const auto at = static_cast<index_t>(i);
-                return say("row ", at / s.width, ", value ", at % s.width, " is ", a[i], ", and ", b[i],
-                           " with the heads in another order");
-            }
-        }
-        return {};
+        return differs_beyond_rounding(pass(layer, s, one_, x, 0), pass(other, s, one_, x, 0), s, 0,
+                                       s.heads * s.head_width + s.head_width + tokens, "with the heads in another order");
     }
 
     /// Whether the last row of so many is another one when row `j` is.
@@ -448,19 +451,13 @@ class layer_harness {
     std::string keys_exchanged(const layer_sizes& s, index_t tokens) {
         constexpr thetas_on_trial none{0, 0, 0};
         const auto x = input(s, tokens), a = run(s, one_, x, tokens, none);
-        float largest = 0;
-        for (const float y : a) largest = std::max(largest, std::abs(y));
-        const float allowed = static_cast<float>(2 * tokens + s.heads * s.head_width) * 0x1p-24F * largest;
         for (const auto& [i, j] : {std::pair<index_t, index_t>{5, 70}, {70, 140}, {5, 140}}) {
             if (!depends(s, tokens, i, none) || !depends(s, tokens, j, none)) continue;
             auto y = x;
             std::swap_ranges(y.begin() + i * s.width, y.begin() + (i + 1) * s.width, y.begin() + j * s.width);
-            const auto b = run(s, one_, y, tokens, none);
-            for (std::size_t at = a.size() - static_cast<std::size_t>(s.width); at < a.size(); ++at) {
-                if (std::abs(a[at] - b[at]) <= allowed) continue;
-                return say("row ", tokens - 1, ", value ", static_cast<index_t>(at) % s.width, " is ", a[at], ", and ", b[at],
-                           " with rows ", i, " and ", j, " in each other's place, and no rotation");
-            }
+            std::string what = differs_beyond_rounding(a, run(s, one_, y, tokens, none), s, tokens - 1, 2 * tokens + s.heads * s.head_width,
+                                                       say("with rows ", i, " and ", j, " in each other's place, and no rotation"));
+            if (!what.empty()) return what;
         }
         return {};
     }
