@@ -76,7 +76,7 @@ class operands {
         packed_ = {};
         blocks_ = bench::random_blocks(*f, m.rows * (products == nullptr ? count_ : 1), m.width);
         if (products == nullptr) return;
-        const auto packed = kernel::pack({f, blocks_.data(), m.rows, m.width}, *products, all);
+        const auto packed = kernel::pack(kernel::for_products({f, blocks_.data(), m.rows, m.width}, *products), all);
         packed_.resize(packed.size() * bench::size(count_));
         for (index_t i = 0; i < count_; ++i) std::copy(packed.begin(), packed.end(), packed_.begin() + i * std::ssize(packed));
     }
@@ -84,7 +84,9 @@ class operands {
     kernel::weight_view operator[](index_t i) const {
         i %= count_;
         if (products_ == nullptr) return {format_, blocks_.data() + i * std::ssize(blocks_) / count_, shape_.rows, shape_.width};
-        return {format_, blocks_.data(), shape_.rows, shape_.width, products_, packed_.data() + i * std::ssize(packed_) / count_};
+        kernel::weight_view w = kernel::for_products({format_, blocks_.data(), shape_.rows, shape_.width}, *products_);
+        w.packed = packed_.data() + i * std::ssize(packed_) / count_;
+        return w;
     }
     index_t bytes() const { return std::ssize(products_ == nullptr ? blocks_ : packed_) / count_; }
 };

@@ -57,9 +57,8 @@ struct quantized_matrix {
     quantized_matrix(const format::info& f, const aligned_vector<float>& w, index_t rows, index_t width)
         : blocks(static_cast<std::size_t>(rows * f.row_bytes(width))) {
         for (index_t r = 0; r < rows; ++r) f.encode_row(w.data() + r * width, blocks.data() + r * f.row_bytes(width), width);
-        view = {&f, blocks.data(), rows, width};
-        view.products = kernel::products_for(f);
-        packed = kernel::pack(view, *view.products, all);
+        view = kernel::for_products({&f, blocks.data(), rows, width}, *kernel::products_for(f));
+        packed = kernel::pack(view, all);
         view.packed = packed.data();
     }
 };

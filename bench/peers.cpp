@@ -69,9 +69,8 @@ struct operands {
         return {&format::info_of<format::f32>(), reinterpret_cast<const std::byte*>(w.data()), rows, width};
     }
     kernel::weight_view packed_view() {
-        kernel::weight_view v = view();
-        v.products = kernel::products_for(*v.format);
-        if (packed.empty()) packed = kernel::pack(v, *v.products, all);
+        kernel::weight_view v = kernel::for_products(view(), *kernel::products_for(format::info_of<format::f32>()));
+        if (packed.empty()) packed = kernel::pack(v, all);
         v.packed = packed.data();
         return v;
     }

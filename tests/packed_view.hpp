@@ -21,10 +21,13 @@ struct packed_view : loupe::kernel::weight_view {
 
     packed_view(const loupe::format::info& f, const std::byte* data, loupe::index_t rows, loupe::index_t width,
                 const loupe::kernel::packed_products& with)
-        : loupe::kernel::weight_view{&f, data, rows, width} {
+        : packed_view(f, data, rows, width, with, with.bundle) {}
+    packed_view(const loupe::format::info& f, const std::byte* data, loupe::index_t rows, loupe::index_t width,
+                const loupe::kernel::packed_products& with, loupe::index_t strips_interleaved)
+        : loupe::kernel::weight_view(loupe::kernel::for_products({&f, data, rows, width}, with)) {
         loupe::executor one(1);
-        memory = loupe::kernel::pack(*this, with, one);
-        products = &with;
+        bundle = strips_interleaved;
+        memory = loupe::kernel::pack(*this, one);
         packed = memory.data();
     }
     packed_view(const packed_view&) = delete;

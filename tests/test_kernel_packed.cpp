@@ -309,14 +309,61 @@ TEST_CASE("packed: a matrix without columns is multiplied to zeros, and one with
     });
 }
 
-TEST_CASE("packed: slices begin at strips", "[packed]") {
-    constexpr index_t rows = 96, width = 64;
+TEST_CASE("packed: slices begin at bundles of strips", "[packed]") {
+    constexpr index_t rows = 96, width = 320;
     const format::info& f = format::info_of<format::q8_0>();
     const auto blocks = random_blocks(f, rows, width);
-    const packed_view w(f, blocks.data(), rows, width, *kernel::products_for(f));
-    const auto x = random_floats(width, 4);
-    const auto whole = product(w, x, 1), part = product(w.slice(32, 48), x, 1);
-    CHECK(std::equal(part.begin(), part.end(), whole.begin() + 32));
+    const auto x = random_floats(47 * width, 4);
+    for (const index_t bundle : {1, 2}) {
+        const packed_view w(f, blocks.data(), rows, width, *kernel::products_for<simd::int8_portable<16, true>>(f), bundle);
+        for (const index_t tokens : {1, 47}) {
+            const auto whole = product(w, x, tokens), part = product(w.slice(32, 32), x, tokens);
+            for (index_t t = 0; t < tokens; ++t)
+                CHECK(std::equal(part.begin() + t * 32, part.begin() + (t + 1) * 32, whole.begin() + t * rows + 32));
+        }
+    }
+}
+
+// How strips lie, and in what steps columns are passed over, changes no bit: bundles that are whole, one that is not and an incomplete
+// strip; a turn of columns and a block of them that are shorter than the others.
+TEST_CASE("packed: strips that lie interleaved give the bits of strips one behind the other", "[packed]") {
+    constexpr index_t rows = 7 * 16 + 5;
+    for_each_integer_format([&]<class F>() {
+        const format::info& f = format::info_of<F>();
+        const index_t width = 1280 - (F::length < 256 ? 64 : 0);
+        const auto x = random_floats(47 * width, 6);
+        const auto blocks = random_blocks(f, rows, width);
+        for (const auto* products : {kernel::products_for(f), kernel::products_for<simd::int8_portable<16, true>>(f)}) {
+            const packed_view apart(f, blocks.data(), rows, width, *products, 1);
+            for (index_t bundle = 1; bundle <= products->bundle; bundle *= 2) {
+                const packed_view w(f, blocks.data(), rows, width, *products, bundle);
+                for (const index_t tokens : {1, 7, 47}) {
+                    const aligned_vector<float> some(x.begin(), x.begin() + tokens * width);
+                    const auto expected = product(apart, some, tokens);
+                    CHECK((product(w, some, tokens) == expected));
+                    const auto one = product(w, aligned_vector<float>(x.begin(), x.begin() + width), 1);
+                    CHECK(std::equal(one.begin(), one.end(), expected.begin()));
+                }
+            }
+            CHECK(std::ssize(apart.memory) == (rows + products->rows - 1) / products->rows * products->strip_bytes(width));
+        }
+    });
+}
+
+TEST_CASE("packed: floats whose columns are passed over in blocks give the bits of one token", "[packed]") {
+    constexpr index_t rows = 37, width = 2 * 1024 + 76, tokens = 47;
+    const auto x = random_floats(tokens * width, 8);
+    for_each_format([&]<class F>() {
+        if constexpr (!is::integer_format<F>) {
+            const format::info& f = format::info_of<F>();
+            const auto blocks = random_blocks(f, rows, width);
+            for (const auto* products : {kernel::products_for(f), kernel::products_for<simd::int8_portable<16, true>>(f)}) {
+                const packed_view w(f, blocks.data(), rows, width, *products);
+                const auto all = product(w, x, tokens), one = product(w, aligned_vector<float>(x.begin(), x.begin() + width), 1);
+                CHECK(std::equal(one.begin(), one.end(), all.begin()));
+            }
+        }
+    });
 }
 
 // A row's scales are whole multiples of one unit: a value far above the others must not take their steps away.

@@ -74,9 +74,8 @@ struct quantized_matrix {
             f.encode_row(values.data() + r * width, blocks.data() + r * f.row_bytes(width), width);
             view.decode_row(r, values.data() + r * width);
         }
-        const kernel::packed_products& products = *kernel::products_for(f);
-        packed = kernel::pack(view, products, threads);
-        view.products = &products;
+        view = kernel::for_products(view, *kernel::products_for(f));
+        packed = kernel::pack(view, threads);
         view.packed = packed.data();
     }
 };

@@ -109,3 +109,23 @@ TEST_CASE("packed weights: what is packed, and what is not", "[packed]") {
     if (simd::int8::rows == 16) CHECK(left->block[0].experts.gate.all.packed == nullptr);
     CHECK(left->block[0].experts.down.all.packed != nullptr);
 }
+
+TEST_CASE("packed weights: strips are interleaved as long as every expert begins with a bundle", "[packed]") {
+    executor threads(2);
+    const auto a = open("models/nano-a");
+    const auto w = io::prepare_weights<weights::packed<q8>>(a.weights, threads);
+    const index_t most = w->head.products->bundle;
+    CHECK(w->head.bundle == most);
+    const auto bundle_with = [&](index_t rows_each) {
+        decoder_weights other = *io::prepare_weights<q8>(a.weights, threads);
+        other.block[0].experts.down.rows_each = rows_each;
+        return io::prepare_weights<weights::packed<>>(std::make_shared<const decoder_weights>(other), threads)
+            ->block[0]
+            .experts.down.all.bundle;
+    };
+    const index_t rows = w->head.products->rows;
+    REQUIRE(w->block[0].experts.down.stride % (4 * rows) == 0);
+    CHECK(bundle_with(most * rows) == most);
+    CHECK(bundle_with(rows) == 1);
+    if (most == 4) CHECK(bundle_with(2 * rows) == 2);
+}

@@ -10,10 +10,13 @@
 #include <loupe/model/dimensions.hpp>
 #include <loupe/policy/weights.hpp>
 
+#include <algorithm>
+#include <initializer_list>
 #include <map>
 #include <memory>
 #include <set>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include <fmt/core.h>
@@ -42,29 +45,28 @@ void for_each_matrix(Weights& w, F&& f) {
 /// Lays matrices out for the products that `products_for` knows for their formats. Not the router, whose choices are discrete; not
 /// tables, whose rows are read one at a time; not experts whose matrices do not begin at a strip.
 inline void pack_matrices(decoder_weights& w, const kernel::packed_products* (*products_for)(const format::info&), executor& threads) {
-    std::map<const std::byte*, std::shared_ptr<const std::byte>> done; // tied and merged matrices are packed once
+    std::map<std::pair<const std::byte*, index_t>, std::shared_ptr<const std::byte>> done; // tied and merged matrices are packed once
     arena memory;
-    const auto pack = [&](weight_matrix& m) {
-        if (!m.exists()) return;
-        const kernel::packed_products* products = products_for(*m.format);
+    // in bundles of which each begins where rows of a multiple of as many do
+    const auto pack = [&](weight_matrix& m, std::initializer_list<index_t> beginnings = {}) {
+        const kernel::packed_products* products = m.exists() ? products_for(*m.format) : nullptr;
         if (products == nullptr) return;
-        auto& packed = done[m.data];
+        kernel::weight_view view = kernel::for_products(m, *products);
+        const auto fits = [&](index_t row) { return row % (view.bundle * products->rows) == 0; };
+        while (view.bundle > 1 && !std::ranges::all_of(beginnings, fits)) view.bundle /= 2;
+        if (!std::ranges::all_of(beginnings, fits)) return;
+        auto& packed = done[{m.data, view.bundle}];
         if (!packed) {
-            const auto fresh = memory.take(static_cast<std::size_t>(kernel::packed_bytes(m, *products)));
-            kernel::pack(m, *products, fresh.get(), threads);
+            const auto fresh = memory.take(static_cast<std::size_t>(kernel::packed_bytes(view)));
+            kernel::pack(view, fresh.get(), threads);
             packed = fresh;
             forget(m.owner, m.data, m.bytes());
         }
-        m.products = products;
-        m.packed = packed.get();
+        view.packed = packed.get();
+        static_cast<kernel::weight_view&>(m) = view;
         m.owner_of_packed = packed;
     };
-    const auto pack_experts = [&](expert_matrices& e) {
-        if (!e.all.exists()) return;
-        const kernel::packed_products* products = products_for(*e.all.format);
-        if (products == nullptr) return;
-        if (e.rows_each % products->rows == 0 && e.stride % products->rows == 0 && e.offset % products->rows == 0) pack(e.all);
-    };
+    const auto pack_experts = [&](expert_matrices& e) { pack(e.all, {e.rows_each, e.stride, e.offset}); };
     pack(w.head);
     pack(w.per_layer_projection);
     for (block_weights& b : w.block) {
@@ -105,6 +107,7 @@ void requantize_matrices(decoder_weights& w, executor& threads) {
         m.owner = bytes;
         m.products = nullptr; // what was packed is what the weights were
         m.packed = nullptr;
+        m.bundle = 1;
         m.owner_of_packed.reset();
     });
 }

@@ -16,10 +16,12 @@
 
 namespace loupe::kernel {
 
-/// Some strips of a packed matrix, `apart` bytes from each to the next.
+/// Some bundles of strips of a packed matrix, `apart` bytes from each to the next. The strips of a bundle lie interleaved, a few columns of
+/// each in turn: one stream of bytes, for all of which activations are fetched once.
 struct strip_set {
     const std::byte* first;
     index_t count, apart;
+    index_t bundle = 1; ///< strips of each
 
     /// Their number, which must not exceed Most; a constant where that is 1.
     template <int Most>
@@ -29,7 +31,7 @@ struct strip_set {
     /// f(a set of at most `Most` of them, the number of its first), for all.
     template <int Most>
     void for_each_of(auto&& f) const {
-        for (index_t i = 0; i < count; i += Most) f(strip_set{first + i * apart, std::min<index_t>(Most, count - i), apart}, i);
+        for (index_t i = 0; i < count; i += Most) f(strip_set{first + i * apart, std::min<index_t>(Most, count - i), apart, bundle}, i);
     }
 };
 
@@ -42,21 +44,31 @@ inline void for_tokens_at_once(index_t tokens, auto&& f) {
     for (index_t t = 0; t < tokens; t += most) tokens == 4 ? f.template operator()<4>(t) : f.template operator()<most>(t);
 }
 
+/// A sum of y, of which the columns before `first` have been added.
+template <class Isa>
+inline typename Isa::floats sum_so_far(const float* y, index_t first) {
+    return first == 0 ? Isa::zero() : Isa::load_float(reinterpret_cast<const std::byte*>(y));
+}
+
 /// Products with the matrices of one format, laid out for them in strips of `rows` rows; see kernel/packed.hpp.
 struct packed_products {
     index_t rows;
     activation_form x_form; ///< what x becomes, see activation_rows; form_of() where there are tiles
     index_t (*strip_bytes)(index_t width);
-    void (*pack)(const std::byte* blocks, index_t row_bytes, index_t count, index_t width, std::byte* strip);
-    /// y[i · y_apart + t · stride + r] for the tokens of a tile and all rows of strips i.
+    void (*pack)(const std::byte* blocks, index_t row_bytes, index_t count, index_t width, std::byte* bundle, index_t strips);
+    /// y[i · y_apart + t · stride + r] for the tokens of a tile and all rows of bundles i.
     void (*multiply)(const strip_set& strips, const std::byte* x, index_t tokens, index_t width, float* y, index_t stride, index_t y_apart);
-    index_t streams; ///< strips that are best read side by side
+    index_t bundle;  ///< strips that are best interleaved, at most
+    index_t streams; ///< bundles that are best read side by side
     /// The same for a whole tile by a strip in the form that suits many tokens, from `expand_from` of them on. expand() writes that form of
-    /// several; null: it is the strip itself.
+    /// strips [first, last) of each bundle; null: it is the strip itself.
     index_t expand_from;
+    index_t columns_at_once; ///< that all tokens pass over before the next, so that a tile of them stays in the first-level cache
     index_t (*expanded_bytes)(index_t width); ///< of a strip
-    void (*expand)(const strip_set& strips, index_t width, std::byte* to) = nullptr;
-    void (*multiply_expanded)(const std::byte* strip, const std::byte* x, index_t width, float* y, index_t stride);
+    void (*expand)(const strip_set& strips, index_t first, index_t last, index_t width, std::byte* to) = nullptr;
+    /// Columns [first, last) of as many as x has, of which `strip` holds these: adds to what y has of those before; complete with the last.
+    void (*multiply_expanded)(const std::byte* strip, const std::byte* x, index_t first, index_t last, index_t width, float* y,
+                              index_t stride);
     /// Columns [0, width) of a strip as tiles of bfloat16 (simd::tiles) for products of many tokens, with 2 KB between a term of a weight
     /// and the next, and between the last and the next 32 columns; null: there are none.
     void (*put_tiles)(const std::byte* strip, index_t width, std::byte* to) = nullptr;
@@ -77,38 +89,50 @@ struct weight_view {
     index_t width = 0;
     const packed_products* products = nullptr; ///< null: rows are decoded and multiplied in float
     const std::byte* packed = nullptr;         ///< the same weights laid out for `products`
+    index_t bundle = 1; ///< strips of it that lie interleaved; those that are left are fewer, an incomplete one is alone
 
     index_t row_bytes() const { return format->row_bytes(width); }
-    /// `count` rows from row `first` on; of a packed matrix, both are multiples of a strip's rows.
+    /// `count` rows from row `first` on; of a packed matrix, both are multiples of a bundle's rows.
     weight_view slice(index_t first, index_t count) const {
         return {format,   data + first * row_bytes(),
                 count,    width,
-                products, packed == nullptr ? nullptr : packed + first / products->rows * products->strip_bytes(width)};
+                products, packed == nullptr ? nullptr : packed + first / products->rows * products->strip_bytes(width),
+                bundle};
     }
     /// Row r as floats.
     void decode_row(index_t r, float* out) const { format->decode_row(data + r * row_bytes(), out, width); }
 };
 
-/// Strips of a matrix that is laid out for products with it; the last one may end beyond it.
-inline index_t packed_strips(const weight_view& w, const packed_products& products) { return (w.rows + products.rows - 1) / products.rows; }
-/// Their bytes.
-inline index_t packed_bytes(const weight_view& w, const packed_products& products) {
-    return packed_strips(w, products) * products.strip_bytes(w.width);
+/// A matrix with the products that it is to be laid out for; `packed` comes of pack().
+inline weight_view for_products(weight_view w, const packed_products& products) {
+    w.products = &products, w.bundle = products.bundle;
+    return w;
 }
 
-/// Lays a matrix out for products with it: writes all packed_bytes() at `to`, which begin on a cache line.
-inline void pack(const weight_view& w, const packed_products& products, std::byte* to, executor& threads) {
-    const index_t bytes = products.strip_bytes(w.width);
-    threads.for_ranges(bytes == 0 ? 0 : packed_strips(w, products), 16, [&](index_t first, index_t last) {
-        for (index_t s = first; s < last; ++s) {
-            const index_t row = s * products.rows;
-            products.pack(w.data + row * w.row_bytes(), w.row_bytes(), std::min(products.rows, w.rows - row), w.width, to + s * bytes);
-        }
+/// Strips of a matrix that is laid out for products with it; the last one may end beyond it.
+inline index_t packed_strips(const weight_view& w) { return (w.rows + w.products->rows - 1) / w.products->rows; }
+/// Their bytes.
+inline index_t packed_bytes(const weight_view& w) { return packed_strips(w) * w.products->strip_bytes(w.width); }
+
+/// Lays a matrix out for its products, in bundles of w.bundle strips: writes all packed_bytes() at `to`, which begin on a cache line.
+inline void pack(const weight_view& w, std::byte* to, executor& threads) {
+    const packed_products& products = *w.products;
+    const index_t bytes = products.strip_bytes(w.width), strips = packed_strips(w), whole = w.rows / products.rows;
+    if (bytes == 0) return;
+    const auto pack_bundle = [&](index_t first, index_t size) {
+        const index_t row = first * products.rows;
+        products.pack(w.data + row * w.row_bytes(), w.row_bytes(), std::min(size * products.rows, w.rows - row), w.width,
+                      to + first * bytes, size);
+    };
+    threads.for_ranges((whole + w.bundle - 1) / w.bundle, std::max<index_t>(1, 16 / w.bundle), [&](index_t first, index_t last) {
+        for (index_t s = first * w.bundle; s < std::min(whole, last * w.bundle); s += w.bundle)
+            pack_bundle(s, std::min(w.bundle, whole - s));
     });
+    if (whole < strips) pack_bundle(whole, 1);
 }
-inline aligned_vector<std::byte> pack(const weight_view& w, const packed_products& products, executor& threads) {
-    aligned_vector<std::byte> packed(static_cast<std::size_t>(packed_bytes(w, products)));
-    pack(w, products, packed.data(), threads);
+inline aligned_vector<std::byte> pack(const weight_view& w, executor& threads) {
+    aligned_vector<std::byte> packed(static_cast<std::size_t>(packed_bytes(w)));
+    pack(w, packed.data(), threads);
     return packed;
 }
 
@@ -145,24 +169,56 @@ class packed_multiplier {
     matrix_view<float> y_;
     index_t bytes_ = with_.strip_bytes(w_.width);
     index_t tiled_ = y_.rows >= with_.expand_from ? y_.rows / token_tile * token_tile : 0; // tokens that see expanded strips
-    index_t expanded_bytes_ = with_.expanded_bytes(w_.width);
 
-    strip_set strips(index_t first, index_t count, index_t each) const { return {w_.packed + first * bytes_, count, each * bytes_}; }
+    index_t columns_ = std::min(w_.width, with_.columns_at_once);
+    /// Strips whose expanded forms stay in the second-level cache until all tokens have passed over them, at most as many as write half a
+    /// kilobyte of a row of y, or one.
+    index_t cached_ = std::clamp<index_t>((index_t{512} << 10) / std::max<index_t>(1, with_.expanded_bytes(columns_)), 1, 8);
 
-    /// Of token t, row r of strip i: y[t · stride + i · apart + r].
+    /// Bundles of `size` strips from strip `first` on, every one `each` strips behind the one before.
+    strip_set strips(index_t first, index_t count, index_t each, index_t size) const {
+        return {w_.packed + first * bytes_, count, each * bytes_, size};
+    }
+
+    /// multiply_set for the tokens that see strips [first, last) of each bundle expanded.
+    void multiply_expanded(const strip_set& strips, index_t first, index_t last, float* y, index_t stride, index_t apart) const {
+        const index_t size = last - first;
+        index_t end = 0;
+        do { // once if there are no columns: zeros
+            const index_t k = std::exchange(end, std::min(w_.width, end + columns_));
+            const strip_set block = expanded(strips, first, last, k, end);
+            for (index_t t = 0; t < tiled_; t += token_tile) {
+                for (index_t i = 0; i < block.count; ++i) {
+                    ask_for_part(t + token_tile, k, end, i, block.count);
+                    float* const out = y + t * stride + i / size * apart + (first + i % size) * with_.rows;
+                    with_.multiply_expanded(block.first + i * block.apart, x_.tile(t), k, end, w_.width, out, stride);
+                }
+            }
+        } while (end < w_.width);
+    }
+    /// Columns [k, end) of strips [first, last) of each bundle, one behind the other.
+    strip_set expanded(const strip_set& strips, index_t first, index_t last, index_t k, index_t end) const {
+        thread_local scratch<std::byte> memory;
+        const strip_set block{strips.first + strips.bundle * with_.strip_bytes(k), strips.count, strips.apart, strips.bundle};
+        if (with_.expand == nullptr) return block;
+        const index_t count = strips.count * (last - first), each = with_.expanded_bytes(end - k);
+        std::byte* const to = memory.take(count * each).data();
+        with_.expand(block, first, last, end - k, to);
+        return {to, count, each};
+    }
+    /// Asks for part i of `count` of the columns [k, end) of the tile at token t, if there is one: a step of many pages behind the one
+    /// before, which a processor does not foresee.
+    __attribute__((always_inline)) void ask_for_part(index_t t, index_t k, index_t end, index_t i, index_t count) const {
+        if (t >= tiled_ || columns_ == w_.width) return;
+        const index_t from = token_tile * x_.bytes(with_.x_form, k), bytes = token_tile * x_.bytes(with_.x_form, end) - from;
+        simd::prefetch_lines(x_.tile(t) + from + bytes * i / count, bytes * (i + 1) / count - bytes * i / count);
+    }
+
+    /// Of token t, row r of bundle i: y[t · stride + i · apart + r].
     void multiply_set(const strip_set& strips, float* y, index_t stride, index_t apart) const {
         if (tiled_ > 0) {
-            thread_local scratch<std::byte> memory;
-            strip_set expanded = strips;
-            if (with_.expand != nullptr) {
-                std::byte* const to = memory.take(strips.count * expanded_bytes_).data();
-                with_.expand(strips, w_.width, to);
-                expanded = {to, strips.count, expanded_bytes_};
-            }
-            for (index_t t = 0; t < tiled_; t += token_tile) {
-                for (index_t i = 0; i < expanded.count; ++i)
-                    with_.multiply_expanded(expanded.first + i * expanded.apart, x_.tile(t), w_.width, y + t * stride + i * apart, stride);
-            }
+            for (index_t s = 0; s < strips.bundle; s += cached_)
+                multiply_expanded(strips, s, std::min(strips.bundle, s + cached_), y, stride, apart);
         }
         for (index_t t = tiled_, tokens = 0; t < y_.rows; t += tokens) {
             tokens = x_.tile_of(t).second;
@@ -173,19 +229,19 @@ class packed_multiplier {
     /// Neighbours, as many as the second-level cache holds in their expanded form: activations are fetched once for all of them, and their
     /// results lie side by side.
     void multiply_neighbours(index_t first, index_t last) const {
-        constexpr index_t cached = index_t{512} << 10, enough = 8; // bytes, and strips: half a kilobyte of each row of y
-        const index_t most = std::clamp<index_t>(cached / std::max<index_t>(1, expanded_bytes_), 1, enough);
-        for (index_t count = 0; first < last; first += count) {
-            count = std::min(most, last - first);
-            multiply_set(strips(first, count, 1), y_.data + first * with_.rows, y_.stride, with_.rows);
+        while (first < last) {
+            const index_t size = std::min(w_.bundle, last - first), count = std::max<index_t>(1, std::min(cached_, last - first) / size);
+            multiply_set(strips(first, count, size, size), y_.data + first * with_.rows, y_.stride, size * with_.rows);
+            first += count * size;
         }
     }
-    /// As many streams as are best read side by side, each as long as the others; of strips that are left each is one.
+    /// As many streams as are best read side by side, each as long as the others; of bundles that are left each is one.
     void multiply_streams(index_t first, index_t last) const {
         while (first < last) {
-            const index_t count = std::min(with_.streams, last - first), each = (last - first) / count;
-            for (index_t s = first; s < first + each; ++s)
-                multiply_set(strips(s, count, each), y_.data + s * with_.rows, y_.stride, each * with_.rows);
+            const index_t size = std::min(w_.bundle, last - first), bundles = (last - first) / size;
+            const index_t count = std::min(with_.streams, bundles), each = bundles / count * size;
+            for (index_t s = first; s < first + each; s += size)
+                multiply_set(strips(s, count, each, size), y_.data + s * with_.rows, y_.stride, each * with_.rows);
             first += count * each;
         }
     }
@@ -194,7 +250,7 @@ class packed_multiplier {
         thread_local scratch<float> margin;
         const index_t row = s * with_.rows, count = w_.rows - row;
         float* const out = margin.take(y_.rows * with_.rows).data();
-        multiply_set(strips(s, 1, 0), out, with_.rows, 0);
+        multiply_set(strips(s, 1, 0, 1), out, with_.rows, 0);
         for (index_t t = 0; t < y_.rows; ++t) std::copy_n(out + t * with_.rows, count, y_[t].data() + row);
     }
 
@@ -312,7 +368,7 @@ struct task {
 /// Schonberg and Flynn 1992).
 inline void cut(std::span<const product> products, index_t threads, std::vector<task>& tasks) {
     index_t left = 0; // bytes of packed matrices
-    for (const product& p : products) left += p.w.packed == nullptr ? 0 : packed_bytes(p.w, *p.w.products);
+    for (const product& p : products) left += p.w.packed == nullptr ? 0 : packed_bytes(p.w);
     index_t share = left;
     tasks.clear();
     for (std::size_t i = 0; i < products.size(); ++i) {
@@ -325,10 +381,10 @@ inline void cut(std::span<const product> products, index_t threads, std::vector<
             for (index_t first = 0; first < w.rows; first += rows) tasks.push_back({i, first, std::min(w.rows, first + rows)});
             continue;
         }
-        const index_t count = packed_strips(w, *w.products);
+        const index_t count = packed_strips(w);
         const index_t bytes = std::max<index_t>(1, w.products->strip_bytes(w.width));
         const bool tiled = is_tiled(w.products->form_of(products[i].x.rows, w.width));
-        const index_t together = tiled ? 2 * simd::tile_rows / w.products->rows : 1; // strips to a pair of tiles
+        const index_t together = tiled ? 2 * simd::tile_rows / w.products->rows : w.bundle; // strips to a pair of tiles, or to a bundle
         const index_t least = tiled ? 2 * together : std::max<index_t>(1, 16384 / bytes);
         const index_t most = tiled ? 8 * together : std::max<index_t>(1, (index_t{4} << 20) / bytes);
         for (index_t first = 0, end = 0; first < count; first = end) {

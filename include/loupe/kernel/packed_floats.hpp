@@ -10,6 +10,7 @@
 
 #include <concepts>
 #include <cstring>
+#include <limits>
 
 namespace loupe::kernel {
 
@@ -69,8 +70,8 @@ struct float_packing {
     static constexpr index_t units(index_t width) { return (width + unit::columns - 1) / unit::columns; }
     static constexpr index_t strip_bytes(index_t width) { return units(width) * registers * unit_bytes; }
 
-    /// Packs `count` (at most `rows`) rows; the rows and columns that lack become zeros.
-    static void pack(const std::byte* blocks, index_t row_bytes, index_t count, index_t width, std::byte* to) {
+    /// Packs `count` (at most `rows`) rows; the rows and columns that lack become zeros. A strip is a bundle.
+    static void pack(const std::byte* blocks, index_t row_bytes, index_t count, index_t width, std::byte* to, index_t) {
         std::memset(to, 0, static_cast<std::size_t>(strip_bytes(width)));
         constexpr index_t columns = unit::columns, together = columns * F::bytes;
         for (index_t r = 0; r < count; ++r) {
@@ -83,45 +84,46 @@ struct float_packing {
         }
     }
 
-    /// packed_products::multiply for tokens [0, Tokens) of a tile of `size` and up to Streams strips, some units of each in turn.
+    /// packed_products::multiply for tokens [0, Tokens) of a tile of `size` and up to Streams strips, some units of each in turn. Strips
+    /// and x begin with column `first` of those that y sums.
     template <int Tokens, int Streams, class X>
-    [[gnu::noinline]] static void multiply_tokens(const strip_set& strips, const X* x, index_t size, index_t width, float* y,
+    [[gnu::noinline]] static void multiply_tokens(const strip_set& strips, const X* x, index_t size, index_t first, index_t width, float* y,
                                                   index_t stride, index_t y_apart) {
         constexpr index_t values = unit::x_form == activation_form::floats ? unit::columns : 1; // of x to a unit
         const int count = strips.count_up_to<Streams>();
         const index_t all = units(width), turn = Streams == 1 ? all : 4; // units that share a trip of the sums to memory
-        sums<Tokens> of[Streams] = {};
-        for (index_t first = 0; first < all; first += turn) {
-            const index_t last = std::min(all, first + turn);
+        sums<Tokens> of[Streams];
+        for_each_sum(
+            of, count, [&](typename Isa::floats & sum, int i, int r, int t) __attribute__((always_inline)) {
+                sum = sum_so_far<Isa>(y + i * y_apart + t * stride + r * Isa::rows, first);
+            });
+        for (index_t begin = 0; begin < all; begin += turn) {
+            const index_t end = std::min(all, begin + turn);
 #pragma GCC unroll 1
             for (int i = 0; i < count; ++i) {
                 sums<Tokens> sum = of[i];
-                const std::byte* at = strips.first + i * strips.apart + first * registers * unit_bytes;
-                const X* values_of_x = x + first * values * size;
-                for (index_t u = first; u < last; ++u, at += registers * unit_bytes, values_of_x += values * size) {
+                const std::byte* at = strips.first + i * strips.apart + begin * registers * unit_bytes;
+                const X* values_of_x = x + begin * values * size;
+                for (index_t u = begin; u < end; ++u, at += registers * unit_bytes, values_of_x += values * size) {
                     simd::prefetch_ahead<ahead_near, Streams == 1 ? 0 : ahead_far>(at, registers * unit_bytes);
                     add_unit(sum, at, values_of_x, size);
                 }
                 of[i] = sum;
             }
         }
-        // Unrolled like the rest, or the sums would not be in registers.
-#pragma GCC unroll 1
-        for (int i = 0; i < count; ++i) {
-#pragma GCC unroll 2
-            for (int r = 0; r < registers; ++r) {
-#pragma GCC unroll 8
-                for (int t = 0; t < Tokens; ++t) Isa::store(y + i * y_apart + t * stride + r * Isa::rows, of[i].at[r][t]);
-            }
-        }
+        for_each_sum(
+            of, count, [&](const typename Isa::floats& sum, int i, int r, int t) __attribute__((always_inline)) {
+                Isa::store(y + i * y_apart + t * stride + r * Isa::rows, sum);
+            });
     }
 
     /// packed_products::multiply, of Streams strips at once.
     template <int Streams, class X>
-    static void multiply(const strip_set& strips, const X* x, index_t tokens, index_t width, float* y, index_t stride, index_t y_apart) {
+    static void multiply(const strip_set& strips, const X* x, index_t tokens, index_t first, index_t width, float* y, index_t stride,
+                         index_t y_apart) {
         strips.for_each_of<Streams>([&](const strip_set& some, index_t i) {
             for_tokens_at_once<Isa>(tokens, [&]<int Tokens>(index_t t) {
-                multiply_tokens<Tokens, Streams>(some, x + t, tokens, width, y + i * y_apart + t * stride, stride, y_apart);
+                multiply_tokens<Tokens, Streams>(some, x + t, tokens, first, width, y + i * y_apart + t * stride, stride, y_apart);
             });
         });
     }
@@ -171,6 +173,18 @@ struct float_packing {
     struct sums {
         typename Isa::floats at[registers][Tokens];
     };
+    /// f(the sum, i, r, t) for register r and token t of strips i. Unrolled like the rest, or the sums would not be in registers.
+    template <int Tokens>
+    __attribute__((always_inline)) static void for_each_sum(sums<Tokens>* of, int count, auto&& f) {
+#pragma GCC unroll 1
+        for (int i = 0; i < count; ++i) {
+#pragma GCC unroll 2
+            for (int r = 0; r < registers; ++r) {
+#pragma GCC unroll 8
+                for (int t = 0; t < Tokens; ++t) f(of[i].at[r][t], i, r, t);
+            }
+        }
+    }
     template <int Tokens, class X>
     __attribute__((always_inline)) static void add_unit(sums<Tokens>& sum, const std::byte* from, const X* x, index_t size) {
 #pragma GCC unroll 2
@@ -197,18 +211,23 @@ constexpr packed_products make_float_products() {
         .pack = &form::pack,
         .multiply =
             [](const strip_set& strips, const std::byte* x, index_t tokens, index_t width, float* y, index_t stride, index_t y_apart) {
-                form::template multiply<Isa::streams>(strips, reinterpret_cast<const value*>(x), tokens, width, y, stride, y_apart);
+                form::template multiply<Isa::streams>(strips, reinterpret_cast<const value*>(x), tokens, 0, width, y, stride, y_apart);
             },
+        .bundle = 1,
         .streams = Isa::streams,
         .expand_from = Isa::expand_from,
+        // as floats they take so long that it is the second-level cache that has to feed them
+        .columns_at_once = form::unit::x_form == activation_form::floats ? std::numeric_limits<index_t>::max() : 1024,
         .expanded_bytes = [](index_t width) { return expanded::strip_bytes(form::units(width) * form::unit::columns); },
         .multiply_expanded =
-            [](const std::byte* strip, const std::byte* x, index_t width, float* y, index_t stride) {
-                expanded::template multiply<1>({strip, 1, 0}, reinterpret_cast<const value*>(x), token_tile,
-                                               form::units(width) * form::unit::columns, y, stride, 0);
+            [](const std::byte* strip, const std::byte* x, index_t first, index_t last, index_t, float* y, index_t stride) {
+                const value* const from =
+                    reinterpret_cast<const value*>(x + token_tile * activation_rows::bytes(form::unit::x_form, first));
+                expanded::template multiply<1>({strip, 1, 0}, from, token_tile, first, form::units(last - first) * form::unit::columns, y,
+                                               stride, 0);
             }};
     if constexpr (expands) {
-        out.expand = [](const strip_set& strips, index_t width, std::byte* to) {
+        out.expand = [](const strip_set& strips, index_t, index_t, index_t width, std::byte* to) {
             form::expand(strips, width, reinterpret_cast<float*>(to));
         };
     }

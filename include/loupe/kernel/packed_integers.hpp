@@ -60,19 +60,22 @@ struct integer_chunk {
     /// The weights themselves, rounded to bfloat16: a tile of simd::tiles.
     void put_tile(std::byte* to) const requires(Isa::rows == simd::tile_rows) { put_quads(to, std::make_index_sequence<8>{}); }
 
-    /// packing::multiply for an expanded strip of `chunks` chunks.
+    /// packing::multiply for chunks [first, last) of as many as x has, which are all that `strip` holds.
     template <int Tokens>
-    LOUPE_ORDERED_FOR_REGISTERS static void multiply(const integer_chunk* strip, index_t chunks, const quantized_chunk* x, float* y,
-                                                     index_t stride) {
+    LOUPE_ORDERED_FOR_REGISTERS static void multiply(const integer_chunk* strip, const quantized_chunk* x, index_t first, index_t last,
+                                                     index_t chunks, float* y, index_t stride) {
         typename Isa::floats sum[Tokens];
-        for (auto& s : sum) s = Isa::zero();
+#pragma GCC unroll 8
+        for (int t = 0; t < Tokens; ++t) sum[t] = sum_so_far<Isa>(y + t * stride, first);
         const quantized_chunk* const rows = x;
-        x += Tokens;
-        for (index_t c = 0; c < chunks; ++c, x += Tokens) {
-            strip[c].template add_to<Tokens>(sum, x);
+        x += Tokens + first * Tokens;
+        for (index_t c = first; c < last; ++c, ++strip, x += Tokens) strip->template add_to<Tokens>(sum, x);
+        if (last == chunks) {
+#pragma GCC unroll 8
+            for (int t = 0; t < Tokens; ++t) sum[t] = Isa::times(sum[t], Isa::all(rows[t].scale[0]));
         }
 #pragma GCC unroll 8
-        for (int t = 0; t < Tokens; ++t) Isa::store(y + t * stride, Isa::times(sum[t], Isa::all(rows[t].scale[0])));
+        for (int t = 0; t < Tokens; ++t) Isa::store(y + t * stride, sum[t]);
     }
 
   private:
@@ -195,48 +198,12 @@ struct packing {
     /// Bytes of a strip of `width` columns.
     static constexpr index_t strip_bytes(index_t width) { return width / span * span_bytes; }
 
-    /// Packs `count` (at most `rows`) rows of blocks; the rows that lack become zeros.
-    static void pack(const std::byte* blocks, index_t row_bytes, index_t count, index_t width, std::byte* to) {
-        std::array<format::integer_block, static_cast<std::size_t>(rows)> block;
-        std::memset(block.data(), 0, sizeof block);
-        for (index_t s = 0; s < width / span; ++s, to += span_bytes) {
-            for (index_t r = 0; r < count; ++r) form::unpack(blocks + r * row_bytes + s * F::bytes, block[static_cast<std::size_t>(r)]);
-            std::byte* out = to;
-            const auto word = [&](index_t r, std::uint16_t value) { std::memcpy(out + 2 * r, &value, 2); };
-            if constexpr (is_super) {
-                for (index_t r = 0; r < rows; ++r) word(r, block[static_cast<std::size_t>(r)].d);
-                out += 2 * rows;
-                if constexpr (form::has_minimum) {
-                    for (index_t r = 0; r < rows; ++r) word(r, block[static_cast<std::size_t>(r)].dmin);
-                    out += 2 * rows;
-                }
-            }
-            if constexpr (scales_are_sixes) {
-                put_sixes(block.data(), out);
-                out += 3 * plane;
-            }
-            for (index_t c = 0; c < span / 32; ++c) {
-                low_bits == 3 ? put_threes(block.data(), c, out) : put_plane<low_bits, 0>(block.data(), c, out);
-                out += low_bits * plane;
-                if constexpr (high_bits > 0) {
-                    put_plane<high_bits, low_bits>(block.data(), c, out);
-                    out += high_bits * plane;
-                }
-                for (index_t g = c * chunk_groups; g < (c + 1) * chunk_groups && !scales_are_sixes; ++g) {
-                    for (index_t r = 0; r < rows; ++r) {
-                        const auto& b = block[static_cast<std::size_t>(r)];
-                        scales_are_words ? word(r, b.scale[g]) : static_cast<void>(out[r] = static_cast<std::byte>(b.factor[g]));
-                    }
-                    out += scale_bytes;
-                    if constexpr (minimum_apart) {
-                        for (index_t r = 0; r < rows; ++r) {
-                            const auto& b = block[static_cast<std::size_t>(r)];
-                            scales_are_words ? word(r, b.minimum[g]) : static_cast<void>(out[r] = static_cast<std::byte>(b.min_factor[g]));
-                        }
-                        out += scale_bytes;
-                    }
-                }
-            }
+    /// Packs `count` rows of blocks, at most those of `strips`, which make a bundle; the rows that lack become zeros.
+    static void pack(const std::byte* blocks, index_t row_bytes, index_t count, index_t width, std::byte* to, index_t strips) {
+        for (index_t k = 0, columns = 0; k < width; k += columns) {
+            columns = columns_of_turn(strips, width - k);
+            for (index_t s = 0; s < strips; ++s, to += strip_bytes(columns))
+                pack_strip(blocks + s * rows * row_bytes + k / span * F::bytes, row_bytes, std::min(rows, count - s * rows), columns, to);
         }
     }
 
@@ -248,51 +215,61 @@ struct packing {
     using chunk = chunk_with<added>;
     using expanded_chunk = chunk_with<added == 0 ? 0 : Isa::wide_sums ? 128 : 32>;
 
-    /// packed_products::multiply for tokens [0, Tokens) of a tile of `size` and up to Isa::streams strips.
+    /// packed_products::multiply for tokens [0, Tokens) of a tile of `size` and up to Isa::streams bundles.
     template <int Tokens>
-    [[gnu::noinline]] LOUPE_ORDERED_FOR_REGISTERS static void multiply_tokens(const strip_set& strips, const quantized_chunk* x,
+    [[gnu::noinline]] LOUPE_ORDERED_FOR_REGISTERS static void multiply_tokens(const strip_set& bundles, const quantized_chunk* x,
                                                                               index_t size, index_t width, float* y, index_t stride,
                                                                               index_t y_apart) {
-        const int count = strips.count_up_to<Isa::streams>();
-        floats sum[Isa::streams][Tokens];
-        for (auto& of_strip : sum) {
-            for (auto& s : of_strip) s = Isa::zero();
-        }
+        struct sums {
+            floats at[Isa::streams][Tokens];
+        };
+        sums of_strips[Isa::bundle] = {};
         const quantized_chunk* const row = x;
         x += size;
-        for_chunks<Isa::streams>(
-            strips, width,
-            [&](int i, index_t c, const std::byte* from, const std::byte* scales, const floats& d, const floats& dmin)
-                __attribute__((always_inline)) {
-                    chunk w;
-                    read(from, scales, d, dmin, w);
-                    w.template add_to<Tokens>(sum[i], x + c * size);
-                });
-#pragma GCC unroll 1
-        for (int i = 0; i < count; ++i) {
+        for_turns(
+            bundles, width, [&](index_t s, index_t k, const strip_set& strips, index_t columns) __attribute__((always_inline)) {
+                sums sum = of_strips[s];
+                for_chunks<Isa::streams>(
+                    strips, columns,
+                    [&](int i, index_t c, const std::byte* from, const std::byte* scales, const floats& d, const floats& dmin)
+                        __attribute__((always_inline)) {
+                            chunk w;
+                            read(from, scales, d, dmin, w);
+                            w.template add_to<Tokens>(sum.at[i], x + (k / 32 + c) * size);
+                        });
+                of_strips[s] = sum;
+            });
+        for (index_t s = 0; s < bundles.bundle; ++s) {
+            for (int i = 0; i < bundles.count_up_to<Isa::streams>(); ++i) {
 #pragma GCC unroll 8
-            for (int t = 0; t < Tokens; ++t) Isa::store(y + i * y_apart + t * stride, Isa::times(sum[i][t], Isa::all(row[t].scale[0])));
+                for (int t = 0; t < Tokens; ++t)
+                    Isa::store(y + i * y_apart + s * rows + t * stride, Isa::times(of_strips[s].at[i][t], Isa::all(row[t].scale[0])));
+            }
         }
     }
 
     /// packed_products::multiply.
-    static void multiply(const strip_set& strips, const quantized_chunk* x, index_t tokens, index_t width, float* y, index_t stride,
+    static void multiply(const strip_set& bundles, const quantized_chunk* x, index_t tokens, index_t width, float* y, index_t stride,
                          index_t y_apart) {
-        strips.for_each_of<Isa::streams>([&](const strip_set& some, index_t i) {
+        bundles.for_each_of<Isa::streams>([&](const strip_set& some, index_t i) {
             for_tokens_at_once<Isa>(tokens, [&]<int Tokens>(index_t t) {
                 multiply_tokens<Tokens>(some, x + t, tokens, width, y + i * y_apart + t * stride, stride, y_apart);
             });
         });
     }
 
-    /// Strips as width / 32 chunks each.
-    static void expand(const strip_set& strips, index_t width, expanded_chunk* to) {
-        const index_t chunks = width / 32;
-        strips.for_each_of<Isa::streams>([&](const strip_set& some, index_t first) {
-            for_chunks<Isa::streams>(
-                some, width,
-                [&](int i, index_t c, const std::byte* from, const std::byte* scales, const floats& d, const floats& dmin)
-                    __attribute__((always_inline)) { read(from, scales, d, dmin, to[(first + i) * chunks + c]); });
+    /// Strips [first, last) of each bundle as width / 32 chunks each.
+    static void expand(const strip_set& bundles, index_t first, index_t last, index_t width, expanded_chunk* to) {
+        const index_t chunks = width / 32, each = (last - first) * chunks;
+        bundles.for_each_of<Isa::streams>([&](const strip_set& some, index_t begin) {
+            for_turns(some, width, [&](index_t s, index_t k, const strip_set& strips, index_t columns) {
+                if (s < first || s >= last) return;
+                expanded_chunk* const out = to + begin * each + (s - first) * chunks + k / 32;
+                for_chunks<Isa::streams>(
+                    strips, columns,
+                    [&](int i, index_t c, const std::byte* from, const std::byte* scales, const floats& d, const floats& dmin)
+                        __attribute__((always_inline)) { read(from, scales, d, dmin, out[i * each + c]); });
+            });
         });
     }
 
@@ -310,6 +287,20 @@ struct packing {
 
   private:
     using floats = typename Isa::floats;
+
+    /// Of a bundle of several strips each has so many columns in its turn, all of one that is alone: what activations of a token fill is a
+    /// fraction of the first-level cache, and a trip of the sums to memory is little beside it.
+    static index_t columns_of_turn(index_t strips, index_t left) { return strips == 1 ? left : std::min<index_t>(256, left); }
+    /// f(s, k, where they lie, how many) for the columns from k on of a turn of strips s of the bundles.
+    template <class Body>
+    __attribute__((always_inline)) static void for_turns(const strip_set& bundles, index_t width, Body&& f) {
+        const std::byte* at = bundles.first;
+        for (index_t k = 0, columns = 0; k < width; k += columns) {
+            columns = columns_of_turn(bundles.bundle, width - k);
+            for (index_t s = 0; s < bundles.bundle; ++s, at += strip_bytes(columns))
+                f(s, k, strip_set{at, bundles.count, bundles.apart}, columns);
+        }
+    }
 
     /// f(i, the chunk's number, its codes, its scales, its block's scales) for all chunks of strips i.
     template <int Streams, class Body>
@@ -413,6 +404,54 @@ struct packing {
         if constexpr (form::scales == kind::super_nibbles) return Isa::times(dmin, Isa::template load_field<4, 4>(from));
     }
 
+    static void pack_strip(const std::byte* blocks, index_t row_bytes, index_t count, index_t width, std::byte* to) {
+        std::array<format::integer_block, static_cast<std::size_t>(rows)> block;
+        std::memset(block.data(), 0, sizeof block);
+        for (index_t s = 0; s < width / span; ++s, to += span_bytes) {
+            for (index_t r = 0; r < count; ++r) form::unpack(blocks + r * row_bytes + s * F::bytes, block[static_cast<std::size_t>(r)]);
+            put_header(block.data(), to);
+            for (index_t c = 0; c < span / 32; ++c) put_chunk(block.data(), c, to + header_bytes + c * chunk_bytes);
+        }
+    }
+    /// The scales of a block, for 16 or 8 rows.
+    static void put_header(const format::integer_block* block, std::byte* out) {
+        if constexpr (is_super) {
+            out = put_words(block, out, [](const format::integer_block& b) { return b.d; });
+            if constexpr (form::has_minimum) out = put_words(block, out, [](const format::integer_block& b) { return b.dmin; });
+        }
+        if constexpr (scales_are_sixes) put_sixes(block, out);
+    }
+    /// 32 columns: the planes of the codes, then the scales of their groups.
+    static void put_chunk(const format::integer_block* block, index_t c, std::byte* out) {
+        low_bits == 3 ? put_threes(block, c, out) : put_plane<low_bits, 0>(block, c, out);
+        out += low_bits * plane;
+        if constexpr (high_bits > 0) {
+            put_plane<high_bits, low_bits>(block, c, out);
+            out += high_bits * plane;
+        }
+        for (index_t g = c * chunk_groups; g < (c + 1) * chunk_groups && !scales_are_sixes; ++g) {
+            if constexpr (scales_are_words) {
+                out = put_words(block, out, [g](const format::integer_block& b) { return b.scale[g]; });
+                if constexpr (minimum_apart) out = put_words(block, out, [g](const format::integer_block& b) { return b.minimum[g]; });
+            } else {
+                out = put_bytes(block, out, [g](const format::integer_block& b) { return b.factor[g]; });
+                if constexpr (minimum_apart) out = put_bytes(block, out, [g](const format::integer_block& b) { return b.min_factor[g]; });
+            }
+        }
+    }
+    /// One number of each row; returns what follows.
+    static std::byte* put_words(const format::integer_block* block, std::byte* to, auto&& of) {
+        for (index_t r = 0; r < rows; ++r, to += 2) {
+            const std::uint16_t value = of(block[r]);
+            std::memcpy(to, &value, 2);
+        }
+        return to;
+    }
+    static std::byte* put_bytes(const format::integer_block* block, std::byte* to, auto&& of) {
+        for (index_t r = 0; r < rows; ++r, ++to) *to = static_cast<std::byte>(of(block[r]));
+        return to;
+    }
+
     /// Number n of row r is byte (n mod 4) · rows + r of register n / 4; the fourth register's bits lie above the other three's, two by
     /// two.
     static void put_sixes(const format::integer_block* block, std::byte* to) {
@@ -490,21 +529,28 @@ template <class Isa, is::integer_format F, bool Tiled>
 constexpr packed_products make_products() {
     using form = packing<Isa, F>;
     using chunk = typename form::expanded_chunk;
-    packed_products out{
-        .rows = Isa::rows,
-        .x_form = Isa::wide_sums ? activation_form::bytes : activation_form::bytes_for_words,
-        .strip_bytes = &form::strip_bytes,
-        .pack = &form::pack,
-        .multiply = [](const strip_set& strips, const std::byte* x, index_t tokens, index_t width, float* y, index_t stride,
-                       index_t y_apart) { form::multiply(strips, activations_of(x), tokens, width, y, stride, y_apart); },
-        .streams = Isa::streams,
-        .expand_from = Isa::expand_from,
-        .expanded_bytes = [](index_t width) { return width / 32 * static_cast<index_t>(sizeof(chunk)); },
-        .expand = [](const strip_set& strips, index_t width, std::byte* to) { form::expand(strips, width, reinterpret_cast<chunk*>(to)); },
-        .multiply_expanded =
-            [](const std::byte* strip, const std::byte* x, index_t width, float* y, index_t stride) {
-                chunk::template multiply<token_tile>(reinterpret_cast<const chunk*>(strip), width / 32, activations_of(x), y, stride);
-            }};
+    const auto multiply = [](const strip_set& bundles, const std::byte* x, index_t tokens, index_t width, float* y, index_t stride,
+                             index_t y_apart) { form::multiply(bundles, activations_of(x), tokens, width, y, stride, y_apart); };
+    const auto expand = [](const strip_set& bundles, index_t first, index_t last, index_t width, std::byte* to) {
+        form::expand(bundles, first, last, width, reinterpret_cast<chunk*>(to));
+    };
+    const auto multiply_expanded = [](const std::byte* strip, const std::byte* x, index_t first, index_t last, index_t width, float* y,
+                                      index_t stride) {
+        const auto* const chunks = reinterpret_cast<const chunk*>(strip);
+        chunk::template multiply<token_tile>(chunks, activations_of(x), first / 32, last / 32, width / 32, y, stride);
+    };
+    packed_products out{.rows = Isa::rows,
+                        .x_form = Isa::wide_sums ? activation_form::bytes : activation_form::bytes_for_words,
+                        .strip_bytes = &form::strip_bytes,
+                        .pack = &form::pack,
+                        .multiply = multiply,
+                        .bundle = Tiled ? 1 : Isa::bundle,
+                        .streams = Isa::streams,
+                        .expand_from = Isa::expand_from,
+                        .columns_at_once = 8192 / Isa::rows,
+                        .expanded_bytes = [](index_t width) { return width / 32 * static_cast<index_t>(sizeof(chunk)); },
+                        .expand = expand,
+                        .multiply_expanded = multiply_expanded};
     if constexpr (Tiled) out.put_tiles = &form::put_tiles;
     return out;
 }

@@ -61,7 +61,8 @@ struct int8_portable {
     /// Products are added in 32 bits, weights may be any unsigned bytes. Elsewhere those of dot_words() are added in 16, two words to a
     /// row, and the weights of dot(), which are too large for that, are signed.
     static constexpr bool wide_sums = WideSums;
-    static constexpr int streams = 3;          ///< strips that are read side by side where weights come from memory
+    static constexpr int bundle = 2;           ///< strips that lie interleaved, at most
+    static constexpr int streams = 3;          ///< bundles that are read side by side where weights come from memory
     static constexpr int tokens_together = 2;  ///< tokens whose sums of 32 columns are taken side by side by dot()
     static constexpr int words_together = 2;   ///< the same of dot_words()
     static constexpr index_t expand_from = 16; ///< tokens from which on it pays to expand a strip
@@ -254,6 +255,7 @@ struct int8_portable {
 struct int8_avx2 {
     static constexpr int rows = 8;
     static constexpr bool wide_sums = false;
+    static constexpr int bundle = 1; // four streams share activations as well
     static constexpr int streams = 4;
     static constexpr int tokens_together = 4; // magnitudes of weights serve four
     static constexpr int words_together = 1;  // four products of a sum do not wait for each other
@@ -371,6 +373,7 @@ struct int8_avx2 {
 struct int8_vnni {
     static constexpr int rows = 16;
     static constexpr bool wide_sums = true;
+    static constexpr int bundle = is_intel_server ? 1 : 4;
     static constexpr int streams = is_intel_server ? 8 : 1; // see prefetch.hpp
     static constexpr int tokens_together = 8;
     static constexpr int words_together = 8;

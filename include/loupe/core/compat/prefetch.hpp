@@ -16,6 +16,11 @@ inline void prefetch_to_write([[maybe_unused]] const void* line) {
 #endif
 }
 
+/// Asks for `bytes` bytes, into the second-level cache.
+__attribute__((always_inline)) inline void prefetch_lines(const std::byte* from, index_t bytes) {
+    for (index_t line = 0; line < bytes; line += 64) __builtin_prefetch(from + line, 0, 2);
+}
+
 /// Whether it pays to ask ahead for a stream of weights that are integers, or floats. Intel's servers gain a fifth with one thread and two
 /// fifths with two for one token, and a tenth more by eight streams side by side (int8::streams). On Zen 3 integers gain up to a third
 /// beside what four streams give them, and floats lose up to a seventh; other machines without VNNI are taken to be like it, unmeasured. On
