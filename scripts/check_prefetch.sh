@@ -1,8 +1,7 @@
 #!/bin/sh
 # Whether products of a few tokens ask for their weights ahead in the machine code where they gain by it, and nowhere else, where it costs:
-# in Q5_K everywhere, in all formats on Intel's servers, in those of integers without VNNI. A compiler may drop a prefetch, which has no
-# effect that it knows, and nothing but the clock would tell. g++ and clang++, for AVX-512 with tiles, with half precision and with neither,
-# and AVX2.
+# in formats of integers everywhere, in all formats on Intel's servers. A compiler may drop a prefetch, which has no effect that it knows,
+# and nothing but the clock would tell. g++ and clang++, for AVX-512 with tiles, with half precision and with neither, and AVX2.
 set -eu
 cd "$(dirname "$0")/.."
 . scripts/checks.sh
@@ -33,7 +32,7 @@ hold() {
                 for (product in found) {
                     split(product, of, " ")
                     if (of[2] ~ /^<1[,>]/) one[of[1]] = 1
-                    wanted = of[1] == "q5_k" || who ~ /amx|fp16/ || (who ~ /v3/ && of[1] !~ /^b?f[0-9]/)
+                    wanted = who ~ /amx|fp16/ || of[1] !~ /^b?f[0-9]/
                     if ((found[product] > 0) != wanted) {
                         print "check_prefetch.sh: " who ": expected " (wanted ? "" : "no ") "prefetches in the product of " product ", found " found[product]
                         bad = 1

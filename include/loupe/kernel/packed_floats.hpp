@@ -64,8 +64,6 @@ struct float_packing {
     using unit = float_unit<Isa, F>;
     static constexpr index_t registers = 2, rows = registers * Isa::rows;
     static constexpr index_t unit_bytes = Isa::rows * unit::columns * F::bytes; ///< of one register
-    static constexpr index_t ahead_near = simd::floats_ask_ahead ? simd::ahead_near : 0;
-    static constexpr index_t ahead_far = simd::floats_ask_ahead ? simd::ahead_far : 0;
 
     static constexpr index_t units(index_t width) { return (width + unit::columns - 1) / unit::columns; }
     static constexpr index_t strip_bytes(index_t width) { return units(width) * registers * unit_bytes; }
@@ -105,7 +103,7 @@ struct float_packing {
                 const std::byte* at = strips.first + i * strips.apart + begin * registers * unit_bytes;
                 const X* values_of_x = x + begin * values * size;
                 for (index_t u = begin; u < end; ++u, at += registers * unit_bytes, values_of_x += values * size) {
-                    simd::prefetch_ahead<ahead_near, Streams == 1 ? 0 : ahead_far>(at, registers * unit_bytes);
+                    simd::prefetch_ahead<simd::floats_near, Streams == 1 ? 0 : simd::floats_far>(at, registers * unit_bytes);
                     add_unit(sum, at, values_of_x, size);
                 }
                 of[i] = sum;
@@ -136,7 +134,7 @@ struct float_packing {
         static_assert(Isa::rows == simd::tile_rows);
         constexpr index_t step = registers * unit_bytes, pair = 2 / unit::columns * step;
         for (index_t k = 0; k < width; k += 2, strip += pair) {
-            simd::prefetch_ahead<ahead_near, ahead_far>(strip, pair);
+            simd::prefetch_ahead<simd::floats_near, simd::floats_far>(strip, pair);
             for (index_t i = 0; i < registers; ++i) {
                 const std::byte* const from = strip + i * unit_bytes;
                 std::byte* const at = to + (k / 32 * tile_terms * registers + i) * simd::tile_bytes + k / 2 % 16 * 64;
@@ -162,7 +160,7 @@ struct float_packing {
         for (index_t i = 0; i < strips.count; ++i) {
             const std::byte* from = strips.first + i * strips.apart;
             for (index_t u = 0; u < units(width); ++u, from += registers * unit_bytes, to += unit::columns * rows) {
-                simd::prefetch_ahead<ahead_near, ahead_far>(from, registers * unit_bytes);
+                simd::prefetch_ahead<simd::floats_near, simd::floats_far>(from, registers * unit_bytes);
                 for (int r = 0; r < registers; ++r) unit::read(from + r * unit_bytes).write(to + r * Isa::rows, rows);
             }
         }

@@ -190,9 +190,6 @@ struct packing {
                                           : scales_are_sixes ? groups * scale_bytes
                                                              : scale_bytes; ///< from a scale to its minimum
     static constexpr index_t chunk_bytes = plane * form::bits + (scales_are_sixes ? 0 : chunk_groups * group_stride);
-    /// Q5_K, with five planes and odd scales, gains by asking ahead everywhere.
-    static constexpr index_t ahead_near = simd::integers_ask_ahead ? simd::ahead_near : is_super && form::bits == 5 ? 256 : 0;
-    static constexpr index_t ahead_far = simd::integers_ask_ahead ? simd::ahead_far : 0;
     static constexpr index_t span_bytes = header_bytes + span / 32 * chunk_bytes;
 
     /// Bytes of a strip of `width` columns.
@@ -315,7 +312,7 @@ struct packing {
             for (int i = 0; i < count; ++i) {
                 const std::byte* header = at + i * strips.apart;
                 d[i] = dmin[i] = Isa::zero();
-                simd::prefetch_ahead<ahead_near, ahead_far>(header, header_bytes);
+                simd::prefetch_ahead<simd::integers_near, simd::integers_far>(header, header_bytes);
                 if constexpr (is_super) {
                     d[i] = Isa::load_half(header);
                     header += 2 * rows;
@@ -331,7 +328,7 @@ struct packing {
 #pragma GCC unroll 1
                 for (int i = 0; i < count; ++i) {
                     const std::byte* const from = at + i * strips.apart;
-                    simd::prefetch_ahead<ahead_near, ahead_far>(from, chunk_bytes);
+                    simd::prefetch_ahead<simd::integers_near, simd::integers_far>(from, chunk_bytes);
                     f(i, chunk, from, scales_are_sixes ? numbers[i] + c * chunk_groups * scale_bytes : from + form::bits * plane, d[i],
                       dmin[i]);
                 }
