@@ -232,7 +232,7 @@ TEST_CASE("packed: a token's result is the same beside any others and with any n
 }
 
 TEST_CASE("packed: rows of results may lie apart, and there may be none", "[packed]") {
-    constexpr index_t rows = 301, width = 256, stride = rows + 5;
+    constexpr index_t rows = 301, width = 1280, stride = rows + 5;
     const auto& f = format::info_of<format::q4_k>();
     const auto blocks = random_blocks(f, rows, width);
     const packed_view w(f, blocks.data(), rows, width, *kernel::products_for(f));
@@ -341,6 +341,7 @@ TEST_CASE("packed: strips that lie interleaved give the bits of strips one behin
                     const aligned_vector<float> some(x.begin(), x.begin() + tokens * width);
                     const auto expected = product(apart, some, tokens);
                     CHECK((product(w, some, tokens) == expected));
+                    CHECK((product(w, some, tokens, 3) == expected));
                     const auto one = product(w, aligned_vector<float>(x.begin(), x.begin() + width), 1);
                     CHECK(std::equal(one.begin(), one.end(), expected.begin()));
                 }
@@ -351,7 +352,7 @@ TEST_CASE("packed: strips that lie interleaved give the bits of strips one behin
 }
 
 TEST_CASE("packed: floats whose columns are passed over in blocks give the bits of one token", "[packed]") {
-    constexpr index_t rows = 37, width = 2 * 1024 + 76, tokens = 47;
+    constexpr index_t rows = 37, width = 2 * 1024 + 77, tokens = 47;
     const auto x = random_floats(tokens * width, 8);
     for_each_format([&]<class F>() {
         if constexpr (!is::integer_format<F>) {
@@ -359,7 +360,7 @@ TEST_CASE("packed: floats whose columns are passed over in blocks give the bits 
             const auto blocks = random_blocks(f, rows, width);
             for (const auto* products : {kernel::products_for(f), kernel::products_for<simd::int8_portable<16, true>>(f)}) {
                 const packed_view w(f, blocks.data(), rows, width, *products);
-                const auto all = product(w, x, tokens), one = product(w, aligned_vector<float>(x.begin(), x.begin() + width), 1);
+                const auto all = product(w, x, tokens, 3), one = product(w, aligned_vector<float>(x.begin(), x.begin() + width), 1);
                 CHECK(std::equal(one.begin(), one.end(), all.begin()));
             }
         }

@@ -61,11 +61,11 @@ struct packed_products {
     index_t bundle;  ///< strips that are best interleaved, at most
     index_t streams; ///< bundles that are best read side by side
     /// The same for a whole tile by a strip in the form that suits many tokens, from `expand_from` of them on. expand() writes that form of
-    /// strips [first, last) of each bundle; null: it is the strip itself.
+    /// all strips of some bundles; null: it is the strip itself.
     index_t expand_from;
     index_t columns_at_once; ///< that all tokens pass over before the next, so that a tile of them stays in the first-level cache
     index_t (*expanded_bytes)(index_t width); ///< of a strip
-    void (*expand)(const strip_set& strips, index_t first, index_t last, index_t width, std::byte* to) = nullptr;
+    void (*expand)(const strip_set& strips, index_t width, std::byte* to) = nullptr;
     /// Columns [first, last) of as many as x has, of which `strip` holds these: adds to what y has of those before; complete with the last.
     void (*multiply_expanded)(const std::byte* strip, const std::byte* x, index_t first, index_t last, index_t width, float* y,
                               index_t stride);
@@ -171,8 +171,8 @@ class packed_multiplier {
     index_t tiled_ = y_.rows >= with_.expand_from ? y_.rows / token_tile * token_tile : 0; // tokens that see expanded strips
 
     index_t columns_ = std::min(w_.width, with_.columns_at_once);
-    /// Strips whose expanded forms stay in the second-level cache until all tokens have passed over them, at most as many as write half a
-    /// kilobyte of a row of y, or one.
+    /// Strips whose expanded forms stay in the second-level cache until all tokens have passed over them: as many as write a few lines of
+    /// each row of y, or one.
     index_t cached_ = std::clamp<index_t>((index_t{512} << 10) / std::max<index_t>(1, with_.expanded_bytes(columns_)), 1, 8);
 
     /// Bundles of `size` strips from strip `first` on, every one `each` strips behind the one before.
@@ -180,30 +180,29 @@ class packed_multiplier {
         return {w_.packed + first * bytes_, count, each * bytes_, size};
     }
 
-    /// multiply_set for the tokens that see strips [first, last) of each bundle expanded.
-    void multiply_expanded(const strip_set& strips, index_t first, index_t last, float* y, index_t stride, index_t apart) const {
-        const index_t size = last - first;
+    /// multiply_set for the tokens that see expanded strips, of bundles whose rows lie side by side in y.
+    void multiply_expanded(const strip_set& strips, float* y, index_t stride) const {
         index_t end = 0;
         do { // once if there are no columns: zeros
             const index_t k = std::exchange(end, std::min(w_.width, end + columns_));
-            const strip_set block = expanded(strips, first, last, k, end);
+            const strip_set block = expanded(strips, k, end);
             for (index_t t = 0; t < tiled_; t += token_tile) {
                 for (index_t i = 0; i < block.count; ++i) {
                     ask_for_part(t + token_tile, k, end, i, block.count);
-                    float* const out = y + t * stride + i / size * apart + (first + i % size) * with_.rows;
+                    float* const out = y + t * stride + i * with_.rows;
                     with_.multiply_expanded(block.first + i * block.apart, x_.tile(t), k, end, w_.width, out, stride);
                 }
             }
         } while (end < w_.width);
     }
-    /// Columns [k, end) of strips [first, last) of each bundle, one behind the other.
-    strip_set expanded(const strip_set& strips, index_t first, index_t last, index_t k, index_t end) const {
+    /// Columns [k, end) of all strips, one behind the other.
+    strip_set expanded(const strip_set& strips, index_t k, index_t end) const {
         thread_local scratch<std::byte> memory;
         const strip_set block{strips.first + strips.bundle * with_.strip_bytes(k), strips.count, strips.apart, strips.bundle};
         if (with_.expand == nullptr) return block;
-        const index_t count = strips.count * (last - first), each = with_.expanded_bytes(end - k);
+        const index_t count = strips.count * strips.bundle, each = with_.expanded_bytes(end - k);
         std::byte* const to = memory.take(count * each).data();
-        with_.expand(block, first, last, end - k, to);
+        with_.expand(block, end - k, to);
         return {to, count, each};
     }
     /// Asks for part i of `count` of the columns [k, end) of the tile at token t, if there is one: a step of many pages behind the one
@@ -216,10 +215,7 @@ class packed_multiplier {
 
     /// Of token t, row r of bundle i: y[t · stride + i · apart + r].
     void multiply_set(const strip_set& strips, float* y, index_t stride, index_t apart) const {
-        if (tiled_ > 0) {
-            for (index_t s = 0; s < strips.bundle; s += cached_)
-                multiply_expanded(strips, s, std::min(strips.bundle, s + cached_), y, stride, apart);
-        }
+        if (tiled_ > 0) multiply_expanded(strips, y, stride);
         for (index_t t = tiled_, tokens = 0; t < y_.rows; t += tokens) {
             tokens = x_.tile_of(t).second;
             with_.multiply(strips, x_.tile(t), tokens, w_.width, y + t * stride, stride, apart);

@@ -225,7 +225,7 @@ constexpr packed_products make_float_products() {
                                                stride, 0);
             }};
     if constexpr (expands) {
-        out.expand = [](const strip_set& strips, index_t, index_t, index_t width, std::byte* to) {
+        out.expand = [](const strip_set& strips, index_t width, std::byte* to) {
             form::expand(strips, width, reinterpret_cast<float*>(to));
         };
     }

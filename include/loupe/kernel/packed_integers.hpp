@@ -1,5 +1,6 @@
-// Weights of any integer format, laid out for integer products: strips of as many rows as a register has lanes, one stream of bytes each.
-// Before many tokens a strip is expanded to bytes and float scales, once, which is alike for all formats; a few tokens read it as it is.
+// Weights of any integer format, laid out for integer products: strips of as many rows as a register has lanes. A bundle of strips is one
+// stream of bytes, 256 columns of each in turn. Before many tokens some columns of a few strips are expanded to bytes and float scales,
+// once, which is alike for all formats; a few tokens read them as they are.
 //
 // A strip is a sequence of spans (the formats' blocks). A span holds the scales of the block, then for every 32 columns a chunk: the planes
 // of the codes and the scales of its groups. Sixteen scales of 6 bits stand before the chunks instead, four registers of them in three. A
@@ -255,13 +256,12 @@ struct packing {
         });
     }
 
-    /// Strips [first, last) of each bundle as width / 32 chunks each.
-    static void expand(const strip_set& bundles, index_t first, index_t last, index_t width, expanded_chunk* to) {
-        const index_t chunks = width / 32, each = (last - first) * chunks;
-        bundles.for_each_of<Isa::streams>([&](const strip_set& some, index_t begin) {
+    /// All strips as width / 32 chunks each, one behind the other.
+    static void expand(const strip_set& bundles, index_t width, expanded_chunk* to) {
+        const index_t chunks = width / 32, each = bundles.bundle * chunks;
+        bundles.for_each_of<Isa::streams>([&](const strip_set& some, index_t first) {
             for_turns(some, width, [&](index_t s, index_t k, const strip_set& strips, index_t columns) {
-                if (s < first || s >= last) return;
-                expanded_chunk* const out = to + begin * each + (s - first) * chunks + k / 32;
+                expanded_chunk* const out = to + first * each + s * chunks + k / 32;
                 for_chunks<Isa::streams>(
                     strips, columns,
                     [&](int i, index_t c, const std::byte* from, const std::byte* scales, const floats& d, const floats& dmin)
@@ -287,7 +287,10 @@ struct packing {
 
     /// Of a bundle of several strips each has so many columns in its turn, all of one that is alone: what activations of a token fill is a
     /// fraction of the first-level cache, and a trip of the sums to memory is little beside it.
-    static index_t columns_of_turn(index_t strips, index_t left) { return strips == 1 ? left : std::min<index_t>(256, left); }
+    static index_t columns_of_turn(index_t strips, index_t left) {
+        static_assert(256 % span == 0);
+        return strips == 1 ? left : std::min<index_t>(256, left);
+    }
     /// f(s, k, where they lie, how many) for the columns from k on of a turn of strips s of the bundles.
     template <class Body>
     __attribute__((always_inline)) static void for_turns(const strip_set& bundles, index_t width, Body&& f) {
@@ -528,8 +531,8 @@ constexpr packed_products make_products() {
     using chunk = typename form::expanded_chunk;
     const auto multiply = [](const strip_set& bundles, const std::byte* x, index_t tokens, index_t width, float* y, index_t stride,
                              index_t y_apart) { form::multiply(bundles, activations_of(x), tokens, width, y, stride, y_apart); };
-    const auto expand = [](const strip_set& bundles, index_t first, index_t last, index_t width, std::byte* to) {
-        form::expand(bundles, first, last, width, reinterpret_cast<chunk*>(to));
+    const auto expand = [](const strip_set& bundles, index_t width, std::byte* to) {
+        form::expand(bundles, width, reinterpret_cast<chunk*>(to));
     };
     const auto multiply_expanded = [](const std::byte* strip, const std::byte* x, index_t first, index_t last, index_t width, float* y,
                                       index_t stride) {

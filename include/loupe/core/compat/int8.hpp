@@ -373,6 +373,7 @@ struct int8_avx2 {
 struct int8_vnni {
     static constexpr int rows = 16;
     static constexpr bool wide_sums = true;
+    /// Where one stream is read fastest; others with VNNI are taken to be like Zen 4, unmeasured.
     static constexpr int bundle = is_intel_server ? 1 : 4;
     static constexpr int streams = is_intel_server ? 8 : 1; // see prefetch.hpp
     static constexpr int tokens_together = 8;
@@ -387,7 +388,7 @@ struct int8_vnni {
     template <int Shift, int Bits>
     static bytes field(bytes v) {
 #if defined(__GFNI__) // one instruction for two: each bit of a byte is one of the bits of its source, if any
-        // On Zen 4 it would wait for the same two units as vpdpbusd, which shifting and masking do not.
+        // On Zen 4 (and others, unmeasured) it would wait for the same two units as vpdpbusd, which shifting and masking do not.
         constexpr std::uint64_t matrix = [] {
             std::uint64_t rows_from_last = 0;
             for (int i = 0; i < Bits; ++i) rows_from_last |= std::uint64_t{1} << (8 * (7 - i) + i + Shift);

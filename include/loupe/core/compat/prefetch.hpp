@@ -24,9 +24,9 @@ __attribute__((always_inline)) inline void prefetch_lines(const std::byte* from,
 /// How far it pays to ask ahead for a stream of weights, in bytes, in the first-level cache and in the second; 0: not at all. Intel's
 /// servers gain a fifth with one thread and two fifths with two for one token, and a tenth more by eight streams side by side
 /// (int8::streams). On Zen 3 integers gain up to a third beside what four streams give them, and floats lose up to a seventh; other
-/// machines without VNNI are taken to be like it, unmeasured. On Zen 4 a short way is best: it gives formats that take long to unpack a
-/// tenth to two fifths, whose instructions keep the processor from looking ahead by itself, and takes nothing from others, while 512 bytes
-/// cost them a fifth.
+/// machines without VNNI are taken to be like it, unmeasured. On Zen 4 (and others with VNNI, unmeasured) a short way is best: it gives
+/// formats that take long to unpack a tenth to two fifths, whose instructions keep the processor from looking ahead by itself, and takes
+/// nothing from others, while 512 bytes cost them a fifth.
 inline constexpr bool is_short_way = has_vnni && !is_intel_server;
 inline constexpr index_t integers_near = is_short_way ? 256 : 512, integers_far = is_short_way ? 0 : 1024;
 inline constexpr index_t floats_near = is_intel_server ? 512 : 0, floats_far = is_intel_server ? 1024 : 0;
