@@ -196,12 +196,16 @@ struct packing {
     /// Bytes of a strip of `width` columns.
     static constexpr index_t strip_bytes(index_t width) { return width / span * span_bytes; }
 
-    /// Packs `count` rows of blocks, at most those of `strips`, which make a bundle; the rows that lack become zeros.
+    /// Packs `count` rows of blocks, at most those of `strips`, which make a bundle; the rows that lack, of one strip, become zeros.
     static void pack(const std::byte* blocks, index_t row_bytes, index_t count, index_t width, std::byte* to, index_t strips) {
-        for (index_t k = 0, columns = 0; k < width; k += columns) {
-            columns = columns_of_turn(strips, width - k);
-            for (index_t s = 0; s < strips; ++s, to += strip_bytes(columns))
-                pack_strip(blocks + s * rows * row_bytes + k / span * F::bytes, row_bytes, std::min(rows, count - s * rows), columns, to);
+        std::array<format::integer_block, static_cast<std::size_t>(rows)> block;
+        std::memset(block.data(), 0, sizeof block); // once: it takes as long as a few columns
+        for (index_t s = 0; s < strips; ++s) {      // strip by strip: so many rows are read side by side, not those of all
+            for (index_t k = 0, columns = 0; k < width; k += columns) {
+                columns = columns_of_turn(strips, width - k);
+                pack_strip(blocks + s * rows * row_bytes + k / span * F::bytes, row_bytes, std::min(rows, count - s * rows), columns,
+                           block.data(), to + strips * strip_bytes(k) + s * strip_bytes(columns));
+            }
         }
     }
 
@@ -404,13 +408,13 @@ struct packing {
         if constexpr (form::scales == kind::super_nibbles) return Isa::times(dmin, Isa::template load_field<4, 4>(from));
     }
 
-    static void pack_strip(const std::byte* blocks, index_t row_bytes, index_t count, index_t width, std::byte* to) {
-        std::array<format::integer_block, static_cast<std::size_t>(rows)> block;
-        std::memset(block.data(), 0, sizeof block);
+    /// `count` rows of a strip, and of `block` those that lack.
+    static void pack_strip(const std::byte* blocks, index_t row_bytes, index_t count, index_t width, format::integer_block* block,
+                           std::byte* to) {
         for (index_t s = 0; s < width / span; ++s, to += span_bytes) {
-            for (index_t r = 0; r < count; ++r) form::unpack(blocks + r * row_bytes + s * F::bytes, block[static_cast<std::size_t>(r)]);
-            put_header(block.data(), to);
-            for (index_t c = 0; c < span / 32; ++c) put_chunk(block.data(), c, to + header_bytes + c * chunk_bytes);
+            for (index_t r = 0; r < count; ++r) form::unpack(blocks + r * row_bytes + s * F::bytes, block[r]);
+            put_header(block, to);
+            for (index_t c = 0; c < span / 32; ++c) put_chunk(block, c, to + header_bytes + c * chunk_bytes);
         }
     }
     /// The scales of a block, for 16 or 8 rows.
