@@ -43,11 +43,12 @@ void for_each_matrix(Weights& w, F&& f) {
 }
 
 /// Lays matrices out for the products that `products_for` knows for their formats. Not the router, whose choices are discrete; not
-/// tables, whose rows are read one at a time; not experts whose matrices do not begin at a strip.
+/// tables, whose rows are read one at a time; not experts whose matrices do not begin at a strip. Where they begin at no bundle, bundles
+/// are smaller.
 inline void pack_matrices(decoder_weights& w, const kernel::packed_products* (*products_for)(const format::info&), executor& threads) {
     std::map<std::pair<const std::byte*, index_t>, std::shared_ptr<const std::byte>> done; // tied and merged matrices are packed once
     arena memory;
-    // in bundles of which each begins where rows of a multiple of as many do
+    // `beginnings`: rows at which a bundle must begin, since slices of the matrix do
     const auto pack = [&](weight_matrix& m, std::initializer_list<index_t> beginnings = {}) {
         const kernel::packed_products* products = m.exists() ? products_for(*m.format) : nullptr;
         if (products == nullptr) return;

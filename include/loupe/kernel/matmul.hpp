@@ -55,6 +55,7 @@ struct packed_products {
     index_t rows;
     activation_form x_form; ///< what x becomes, see activation_rows; form_of() where there are tiles
     index_t (*strip_bytes)(index_t width);
+    /// Writes a bundle of so many strips, of `count` rows of the file's blocks; the rows that lack become zeros.
     void (*pack)(const std::byte* blocks, index_t row_bytes, index_t count, index_t width, std::byte* bundle, index_t strips);
     /// y[i · y_apart + t · stride + r] for the tokens of a tile and all rows of bundles i.
     void (*multiply)(const strip_set& strips, const std::byte* x, index_t tokens, index_t width, float* y, index_t stride, index_t y_apart);
@@ -66,7 +67,8 @@ struct packed_products {
     index_t columns_at_once; ///< that all tokens pass over before the next, so that a tile of them stays in the first-level cache
     index_t (*expanded_bytes)(index_t width); ///< of a strip
     void (*expand)(const strip_set& strips, index_t width, std::byte* to) = nullptr;
-    /// Columns [first, last) of as many as x has, of which `strip` holds these: adds to what y has of those before; complete with the last.
+    /// The product with columns [first, last) of `width`, which are all that the expanded strip holds, for a tile of tokens: adds to what
+    /// y[t · stride + r] has of those before; y is complete with the last.
     void (*multiply_expanded)(const std::byte* strip, const std::byte* x, index_t first, index_t last, index_t width, float* y,
                               index_t stride);
     /// Columns [0, width) of a strip as tiles of bfloat16 (simd::tiles) for products of many tokens, with 2 KB between a term of a weight
@@ -180,7 +182,7 @@ class packed_multiplier {
         return {w_.packed + first * bytes_, count, each * bytes_, size};
     }
 
-    /// multiply_set for the tokens that see expanded strips, of bundles whose rows lie side by side in y.
+    /// multiply_set for the tokens that see expanded strips, of bundles whose rows lie side by side in y, where sums wait between columns.
     void multiply_expanded(const strip_set& strips, float* y, index_t stride) const {
         index_t end = 0;
         do { // once if there are no columns: zeros

@@ -61,7 +61,7 @@ struct integer_chunk {
     /// The weights themselves, rounded to bfloat16: a tile of simd::tiles.
     void put_tile(std::byte* to) const requires(Isa::rows == simd::tile_rows) { put_quads(to, std::make_index_sequence<8>{}); }
 
-    /// packing::multiply for chunks [first, last) of as many as x has, which are all that `strip` holds.
+    /// packed_products::multiply_expanded for chunks [first, last) of `chunks`.
     template <int Tokens>
     LOUPE_ORDERED_FOR_REGISTERS static void multiply(const integer_chunk* strip, const quantized_chunk* x, index_t first, index_t last,
                                                      index_t chunks, float* y, index_t stride) {
@@ -199,8 +199,8 @@ struct packing {
     /// Packs `count` rows of blocks, at most those of `strips`, which make a bundle; the rows that lack, of one strip, become zeros.
     static void pack(const std::byte* blocks, index_t row_bytes, index_t count, index_t width, std::byte* to, index_t strips) {
         std::array<format::integer_block, static_cast<std::size_t>(rows)> block;
-        std::memset(block.data(), 0, sizeof block); // once: it takes as long as a few columns
-        for (index_t s = 0; s < strips; ++s) {      // strip by strip: so many rows are read side by side, not those of all
+        std::memset(block.data(), 0, sizeof block);
+        for (index_t s = 0; s < strips; ++s) { // strip by strip: rows of all, read in turns, would take three times as long
             for (index_t k = 0, columns = 0; k < width; k += columns) {
                 columns = columns_of_turn(strips, width - k);
                 pack_strip(blocks + s * rows * row_bytes + k / span * F::bytes, row_bytes, std::min(rows, count - s * rows), columns,

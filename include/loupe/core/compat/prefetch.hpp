@@ -27,8 +27,8 @@ __attribute__((always_inline)) inline void prefetch_lines(const std::byte* from,
 /// machines without VNNI are taken to be like it, unmeasured. On Zen 4 (and others with VNNI, unmeasured) a short way is best: it gives
 /// formats that take long to unpack a tenth to two fifths, whose instructions keep the processor from looking ahead by itself, and takes
 /// nothing from others, while 512 bytes cost them a fifth.
-inline constexpr bool is_short_way = has_vnni && !is_intel_server;
-inline constexpr index_t integers_near = is_short_way ? 256 : 512, integers_far = is_short_way ? 0 : 1024;
+inline constexpr bool is_like_zen_4 = has_vnni && !is_intel_server;
+inline constexpr index_t integers_near = is_like_zen_4 ? 256 : 512, integers_far = is_like_zen_4 ? 0 : 1024;
 inline constexpr index_t floats_near = is_intel_server ? 512 : 0, floats_far = is_intel_server ? 1024 : 0;
 
 /// How much of what is left of a loop over weights is shared out at once, in eighths: where a stream begins anew at some expense, more, in
