@@ -22,6 +22,9 @@ if(_loupe_machine STREQUAL "native")
     if(_loupe_cpu MATCHES " avx512bw " AND _loupe_cpu MATCHES " avx512vl " AND _loupe_cpu MATCHES " avx512dq "
        AND _loupe_cpu MATCHES " avx512_vnni " AND _loupe_cpu MATCHES " avx512_bf16 ")
       set(_loupe_machine avx512)
+      if(_loupe_cpu MATCHES " avx_vnni ")
+        list(APPEND _loupe_more -mavxvnni) # Zen 5, unless it is a server of Intel's
+      endif()
       if(_loupe_cpu MATCHES " amx_tile " AND _loupe_cpu MATCHES " amx_bf16 ")
         set(_loupe_machine amx)
       endif()

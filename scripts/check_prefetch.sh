@@ -1,7 +1,7 @@
 #!/bin/sh
 # Whether products of a few tokens ask for their weights ahead in the machine code where they gain by it, and nowhere else, where it costs:
-# in formats of integers everywhere, in all formats on Intel's servers. A compiler may drop a prefetch, which has no effect that it knows,
-# and nothing but the clock would tell. g++ and clang++, for AVX-512 with tiles, with half precision and with neither, and AVX2.
+# in formats of integers everywhere, in all formats on Intel's servers and Zen 5. A compiler may drop a prefetch, which has no effect that it knows,
+# and nothing but the clock would tell. g++ and clang++, for AVX-512 with tiles, with half precision, as on Zen 5 and with none of these, and AVX2.
 set -eu
 cd "$(dirname "$0")/.."
 . scripts/checks.sh
@@ -14,7 +14,7 @@ END
 # hold COMPILER
 hold() {
     for machine in "-march=x86-64-v4 -mavx512vnni -mavx512bf16 -mgfni -mamx-tile -mamx-bf16" "-march=x86-64-v4 -mavx512vnni -mavx512bf16 -mavx512fp16" \
-        "-march=x86-64-v4 -mavx512vnni" "-march=x86-64-v3"; do
+        "-march=x86-64-v4 -mavx512vnni -mavx512bf16 -mgfni -mavxvnni" "-march=x86-64-v4 -mavx512vnni" "-march=x86-64-v3"; do
         # shellcheck disable=SC2086
         "$1" -std=c++20 -O2 $machine -Iinclude -c "$work/products.cpp" -o "$work/products-$1.o" || return 1
         objdump -dC --no-show-raw-insn "$work/products-$1.o" | LC_ALL=C awk -v who="$1 $machine" '
@@ -32,7 +32,7 @@ hold() {
                 for (product in found) {
                     split(product, of, " ")
                     if (of[2] ~ /^<1[,>]/) one[of[1]] = 1
-                    wanted = who ~ /amx|fp16/ || of[1] !~ /^b?f[0-9]/
+                    wanted = who ~ /amx|fp16|avxvnni/ || of[1] !~ /^b?f[0-9]/
                     if ((found[product] > 0) != wanted) {
                         print "check_prefetch.sh: " who ": expected " (wanted ? "" : "no ") "prefetches in the product of " product ", found " found[product]
                         bad = 1

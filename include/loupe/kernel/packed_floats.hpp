@@ -90,6 +90,7 @@ struct float_packing {
         constexpr index_t values = unit::x_form == activation_form::floats ? unit::columns : 1; // of x to a unit
         const int count = strips.count_up_to<Streams>();
         const index_t all = units(width), turn = Streams == 1 ? all : 4; // units that share a trip of the sums to memory
+        constexpr simd::distance ahead{simd::floats_ahead.near, Streams == 1 ? 0 : simd::floats_ahead.far};
         sums<Tokens> of[Streams];
         for_each_sum(
             of, count, [&](typename Isa::floats & sum, int i, int r, int t) __attribute__((always_inline)) {
@@ -103,7 +104,7 @@ struct float_packing {
                 const std::byte* at = strips.first + i * strips.apart + begin * registers * unit_bytes;
                 const X* values_of_x = x + begin * values * size;
                 for (index_t u = begin; u < end; ++u, at += registers * unit_bytes, values_of_x += values * size) {
-                    simd::prefetch_ahead<simd::floats_near, Streams == 1 ? 0 : simd::floats_far>(at, registers * unit_bytes);
+                    simd::prefetch_ahead<ahead>(at, registers * unit_bytes);
                     add_unit(sum, at, values_of_x, size);
                 }
                 of[i] = sum;
@@ -134,7 +135,7 @@ struct float_packing {
         static_assert(Isa::rows == simd::tile_rows);
         constexpr index_t step = registers * unit_bytes, pair = 2 / unit::columns * step;
         for (index_t k = 0; k < width; k += 2, strip += pair) {
-            simd::prefetch_ahead<simd::floats_near, simd::floats_far>(strip, pair);
+            simd::prefetch_ahead<simd::floats_ahead>(strip, pair);
             for (index_t i = 0; i < registers; ++i) {
                 const std::byte* const from = strip + i * unit_bytes;
                 std::byte* const at = to + (k / 32 * tile_terms * registers + i) * simd::tile_bytes + k / 2 % 16 * 64;
@@ -160,7 +161,7 @@ struct float_packing {
         for (index_t i = 0; i < strips.count; ++i) {
             const std::byte* from = strips.first + i * strips.apart;
             for (index_t u = 0; u < units(width); ++u, from += registers * unit_bytes, to += unit::columns * rows) {
-                simd::prefetch_ahead<simd::floats_near, simd::floats_far>(from, registers * unit_bytes);
+                simd::prefetch_ahead<simd::floats_ahead>(from, registers * unit_bytes);
                 for (int r = 0; r < registers; ++r) unit::read(from + r * unit_bytes).write(to + r * Isa::rows, rows);
             }
         }

@@ -319,7 +319,7 @@ struct packing {
             for (int i = 0; i < count; ++i) {
                 const std::byte* header = at + i * strips.apart;
                 d[i] = dmin[i] = Isa::zero();
-                simd::prefetch_ahead<simd::integers_near, simd::integers_far>(header, header_bytes);
+                simd::prefetch_ahead<simd::integers_ahead>(header, header_bytes);
                 if constexpr (is_super) {
                     d[i] = Isa::load_half(header);
                     header += 2 * rows;
@@ -335,7 +335,7 @@ struct packing {
 #pragma GCC unroll 1
                 for (int i = 0; i < count; ++i) {
                     const std::byte* const from = at + i * strips.apart;
-                    simd::prefetch_ahead<simd::integers_near, simd::integers_far>(from, chunk_bytes);
+                    simd::prefetch_ahead<simd::integers_ahead>(from, chunk_bytes);
                     f(i, chunk, from, scales_are_sixes ? numbers[i] + c * chunk_groups * scale_bytes : from + form::bits * plane, d[i],
                       dmin[i]);
                 }

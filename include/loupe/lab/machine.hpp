@@ -32,7 +32,9 @@ inline std::string machine_text() {
 #if defined(LOUPE_HAS_AMX)
     const char* target = "AVX-512 with VNNI and BF16, AMX";
 #elif defined(__AVX512VNNI__) && defined(__AVX512BF16__)
-    const char* target = simd::is_intel_server ? "AVX-512 with VNNI, Intel" : "AVX-512 with VNNI and BF16";
+    const char* target = simd::is_intel_server ? "AVX-512 with VNNI, Intel"
+                         : simd::is_zen_5      ? "AVX-512 with VNNI and BF16, Zen 5"
+                                               : "AVX-512 with VNNI and BF16";
 #elif defined(__AVX512F__)
     const char* target = "AVX-512";
 #elif defined(__AVX2__)

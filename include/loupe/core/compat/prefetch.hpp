@@ -21,28 +21,36 @@ __attribute__((always_inline)) inline void prefetch_lines(const std::byte* from,
     for (index_t line = 0; line < bytes; line += 64) __builtin_prefetch(from + line, 0, 2);
 }
 
-/// How far it pays to ask ahead for a stream of weights, in bytes, in the first-level cache and in the second; 0: not at all. Intel's
-/// servers gain a fifth with one thread and two fifths with two for one token, and a tenth more by eight streams side by side
-/// (int8::streams). On Zen 3 integers gain up to a third beside what four streams give them, and floats lose up to a seventh; other
-/// machines without VNNI are taken to be like it, unmeasured. On Zen 4 (and others with VNNI, unmeasured) a short way is best: it gives
-/// formats that take long to unpack a tenth to two fifths, whose instructions keep the processor from looking ahead by itself, and takes
-/// nothing from others, while 512 bytes cost them a fifth.
-inline constexpr bool is_like_zen_4 = has_vnni && !is_intel_server;
-inline constexpr index_t integers_near = is_like_zen_4 ? 256 : 512, integers_far = is_like_zen_4 ? 0 : 1024;
-inline constexpr index_t floats_near = is_intel_server ? 512 : 0, floats_far = is_intel_server ? 1024 : 0;
+/// How far ahead of a stream of weights it pays to ask, in bytes: in the first-level cache and in the second; 0: not at all.
+struct distance {
+    index_t near = 0, far = 0;
+};
+
+/// For weights of integers, and for floats. Measured with one token in turns, docs/performance.md:
+/// - Zen 5: its memory gives one thread 45 GB/s, some 5 KB between a request and its answer, more than the processor asks for by itself
+///   beside instructions that unpack. 8 KB give integers 1.05 to 2.3 times the speed, floats and few tokens of all formats up to 1.3;
+///   4 KB and 12 KB less.
+/// - Zen 4, and others with VNNI, unmeasured: a short way gives formats that take long to unpack a tenth to two fifths and takes nothing
+///   from others, while 512 bytes cost them a fifth.
+/// - Intel's servers: a fifth with one thread and two fifths with two, and a tenth more by eight streams side by side (int8::streams).
+/// - Zen 3, and others without VNNI, unmeasured: integers gain up to a third beside what four streams give them, floats lose up to a
+///   seventh.
+inline constexpr distance integers_ahead = is_zen_5                       ? distance{8192, 0}
+                                           : has_vnni && !is_intel_server ? distance{256, 0}
+                                                                          : distance{512, 1024};
+inline constexpr distance floats_ahead = is_zen_5 ? distance{8192, 0} : is_intel_server ? distance{512, 1024} : distance{};
 
 /// How much of what is left of a loop over weights is shared out at once, in eighths: where a stream begins anew at some expense, more, in
 /// fewer parts; elsewhere less, which a thread that others hold up delays less.
 inline constexpr index_t eighths_at_once = is_intel_server ? 7 : 4;
 
-/// Asks for `bytes` bytes so far ahead of `from`; 0: not at all. Inlined at once: g++ drops a call that only prefetches, as one without
-/// effect.
-template <index_t Near, index_t Far>
+/// Asks for `bytes` bytes so far ahead of `from`. Inlined at once: g++ drops a call that only prefetches, as one without effect.
+template <distance Ahead>
 __attribute__((always_inline)) inline void prefetch_ahead([[maybe_unused]] const std::byte* from, [[maybe_unused]] index_t bytes) {
-    if constexpr (Near + Far != 0) {
+    if constexpr (Ahead.near + Ahead.far != 0) {
         for (index_t line = 0; line < bytes; line += 64) {
-            if constexpr (Near != 0) __builtin_prefetch(from + line + Near);
-            if constexpr (Far != 0) __builtin_prefetch(from + line + Far, 0, 2);
+            if constexpr (Ahead.near != 0) __builtin_prefetch(from + line + Ahead.near);
+            if constexpr (Ahead.far != 0) __builtin_prefetch(from + line + Ahead.far, 0, 2);
         }
     }
 }

@@ -19,6 +19,13 @@ inline constexpr bool has_vnni = true;
 inline constexpr bool has_vnni = false;
 #endif
 
+/// AMD's Zen 5, known by 8-bit products of 256 bits beside those of AVX-512, which Zen 4 does not have.
+#if defined(__AVXVNNI__)
+inline constexpr bool is_zen_5 = has_vnni && !is_intel_server;
+#else
+inline constexpr bool is_zen_5 = false;
+#endif
+
 /// For functions that need more registers than AVX2 has: g++, which orders instructions after it has given out the registers, is to do so
 /// before, with an eye on how many are left. On Zen 3 up to a seventh faster for prompts, as clang's code is.
 #if defined(__GNUC__) && !defined(__clang__) && !(defined(__AVX512VNNI__) && defined(__AVX512BW__))
