@@ -3,6 +3,7 @@
 #include "../examples/swaps.hpp"
 #include "executors.hpp"
 
+#include <loupe/core/shared_tasks.hpp>
 #include <loupe/lab/lab.hpp>
 
 #include <csignal>
@@ -92,6 +93,44 @@ TEST_CASE("executor: a worker that does not come holds no loop up", "[executor]"
     }
     CHECK(sum == 100 * 28);
     meet(); // and comes back
+}
+
+TEST_CASE("shared tasks: every task once, those of a part in order until others take what is left", "[executor]") {
+    const std::vector<index_t> ends{5, 5, 6, 106}; // the second is empty
+    for (const index_t size : {1, 2, 3, 5}) {
+        executor threads(size);
+        shared_tasks shared;
+        for (int again = 0; again < 200; ++again) {
+            shared.clear();
+            for (const index_t end : ends) shared.add_part(end);
+            std::vector<int> times(106, 0);
+            std::vector<index_t> seen; // by a single thread
+            shared.run(threads, [&](index_t i) {
+                ++times[static_cast<std::size_t>(i)]; // disjoint
+                if (size == 1) seen.push_back(i);
+            });
+            if (!std::all_of(times.begin(), times.end(), [](int n) { return n == 1; })) FAIL("threads " << size << ", run " << again);
+            if (!std::is_sorted(seen.begin(), seen.end())) FAIL("run " << again);
+        }
+    }
+    shared_tasks none;
+    executor one;
+    none.run(one, [](index_t) { FAIL("no task"); });
+}
+
+TEST_CASE("shared tasks: what one thread is held up before, others take", "[executor]") {
+    executor threads(2);
+    shared_tasks shared;
+    shared.add_part(50);
+    shared.add_part(100);
+    std::atomic<index_t> done = 0, at_end = 0;
+    shared.run(threads, [&](index_t i) {
+        for (int wait = 0; i == 0 && done < 99 && wait < 5000; ++wait) ::usleep(1000); // the other thread does what stands behind it
+        if (i == 0) at_end = done.load();
+        ++done;
+    });
+    CHECK(at_end == 99);
+    CHECK(done == 100);
 }
 
 TEST_CASE("executor: a loop within another's body is refused, however short they are", "[executor]") {

@@ -3,6 +3,7 @@
 
 #include <loupe/core/buffer.hpp>
 #include <loupe/core/executor.hpp>
+#include <loupe/core/shared_tasks.hpp>
 #include <loupe/core/view.hpp>
 #include <loupe/format/registry.hpp>
 #include <loupe/kernel/activation_rows.hpp>
@@ -361,38 +362,53 @@ struct task {
     index_t first, last;
 };
 
-/// Cuts products into tasks: of packed ones a part for each thread at a time, of half or more of what is left of all. These are few, since
-/// a stream of weights begins anew with each, and small ones at last, so that all threads are done at the same time (factoring: Hummel,
-/// Schonberg and Flynn 1992).
-inline void cut(std::span<const product> products, index_t threads, std::vector<task>& tasks) {
-    index_t left = 0; // bytes of packed matrices
-    for (const product& p : products) left += p.w.packed == nullptr ? 0 : packed_bytes(p.w);
-    index_t share = left;
-    tasks.clear();
+/// What a task costs for each byte of weights: to read it takes about as long as arithmetic with it for four tokens.
+inline index_t cost_of_byte(const product& p) { return 4 + p.x.rows; }
+inline index_t bytes_of(const weight_view& w) { return w.packed == nullptr ? w.rows * w.row_bytes() : packed_bytes(w); }
+
+/// Rows of a task with a matrix that is decoded: a panel that stays in the second-level cache, a few for each thread, whole tiles.
+inline index_t rows_of_task(const product& p, index_t threads) {
+    const index_t floats = p.x.rows > tile_x ? 98304 : 32768; // more, if many tokens pass over them
+    const index_t cached = std::clamp<index_t>(floats / std::max<index_t>(1, p.w.width) / tile_w * tile_w, 2 * tile_w, 64);
+    return std::min(cached, std::max<index_t>(2 * tile_w, p.w.rows / (2 * threads) / tile_w * tile_w));
+}
+
+/// Strips of a task with a packed matrix, of a part with so many left to each of `threads`.
+inline index_t strips_of_task(const product& p, index_t left, index_t threads) {
+    const packed_products& with = *p.w.products;
+    const bool tiled = is_tiled(with.form_of(p.x.rows, p.w.width));
+    const index_t bytes = std::max<index_t>(1, with.strip_bytes(p.w.width));
+    const index_t together = tiled ? 2 * simd::tile_rows / with.rows : p.w.bundle; // strips to a pair of tiles, or to a bundle
+    const index_t least = tiled ? 2 * together : std::max<index_t>(1, 16384 / bytes);
+    const index_t most = tiled ? 8 * together : std::max<index_t>(1, (index_t{4} << 20) / bytes);
+    const index_t wanted = threads == 1 ? left : left * simd::eighths_at_once / 8;
+    return (std::clamp(wanted, least, most) + together - 1) / together * together;
+}
+
+/// Cuts products into tasks, a part of all work for each thread: of packed matrices half or more of what is left of the part at a time.
+/// These are few, since some machines begin anew with each, and small ones at last, so that all threads are done at the same time
+/// (factoring: Hummel, Schonberg and Flynn 1992).
+inline void cut(std::span<const product> products, index_t threads, std::vector<task>& tasks, shared_tasks& shared) {
+    index_t left = 0; // of what all cost
+    for (const product& p : products) left += bytes_of(p.w) * cost_of_byte(p);
+    index_t part = 0, part_left = left / threads;
+    tasks.clear(), shared.clear();
     for (std::size_t i = 0; i < products.size(); ++i) {
-        const weight_view& w = products[i].w;
-        if (w.packed == nullptr) {
-            const index_t floats = products[i].x.rows > tile_x ? 98304 : 32768; // of the second-level cache, if many tokens pass over them
-            const index_t cached = std::clamp<index_t>(floats / std::max<index_t>(1, w.width) / tile_w * tile_w, 2 * tile_w, 64);
-            const index_t shared = std::max<index_t>(2 * tile_w, w.rows / (2 * threads) / tile_w * tile_w); // a few for each thread
-            const index_t rows = std::min(cached, shared);                                                  // whole tiles
-            for (index_t first = 0; first < w.rows; first += rows) tasks.push_back({i, first, std::min(w.rows, first + rows)});
-            continue;
-        }
-        const index_t count = packed_strips(w);
-        const index_t bytes = std::max<index_t>(1, w.products->strip_bytes(w.width));
-        const bool tiled = is_tiled(w.products->form_of(products[i].x.rows, w.width));
-        const index_t together = tiled ? 2 * simd::tile_rows / w.products->rows : w.bundle; // strips to a pair of tiles, or to a bundle
-        const index_t least = tiled ? 2 * together : std::max<index_t>(1, 16384 / bytes);
-        const index_t most = tiled ? 8 * together : std::max<index_t>(1, (index_t{4} << 20) / bytes);
+        const product& p = products[i];
+        const index_t count = p.w.packed == nullptr ? p.w.rows : packed_strips(p.w);
+        const index_t cost = std::max<index_t>(1, bytes_of(p.w) / std::max<index_t>(1, count) * cost_of_byte(p)); // of a row or strip
         for (index_t first = 0, end = 0; first < count; first = end) {
-            if (threads > 1 && std::ssize(tasks) % threads == 0) share = left * simd::eighths_at_once / (8 * threads);
-            const index_t size = std::clamp(share / bytes, least, most);
-            end = std::min(count, first + (size + together - 1) / together * together);
+            const index_t size = p.w.packed == nullptr ? rows_of_task(p, threads) : strips_of_task(p, part_left / cost, threads);
+            end = std::min(count, first + size);
             tasks.push_back({i, first, end});
-            left -= (end - first) * bytes;
+            left -= (end - first) * cost, part_left -= (end - first) * cost;
+            if (part_left <= 0 && part + 1 < threads) {
+                shared.add_part(std::ssize(tasks));
+                part_left = left / (threads - ++part);
+            }
         }
     }
+    shared.add_part(std::ssize(tasks));
 }
 
 } // namespace detail
@@ -405,6 +421,7 @@ inline void matmul(std::span<const product> products, executor& threads) {
     thread_local std::vector<activation_rows> storage;
     thread_local std::vector<std::size_t> source; // per product: whose prepared x it reads
     thread_local std::vector<detail::task> tasks;
+    thread_local shared_tasks shared;
     if (storage.size() < products.size()) storage.resize(products.size());
     source.clear();
     for (std::size_t i = 0; i < products.size(); ++i) {
@@ -424,24 +441,21 @@ inline void matmul(std::span<const product> products, executor& threads) {
         }
         source.push_back(from);
     }
-    detail::cut(products, threads.size(), tasks);
+    detail::cut(products, threads.size(), tasks, shared);
     // what belongs to this thread, whichever thread works on it
-    threads.for_ranges(static_cast<index_t>(tasks.size()), 1,
-                       [&products, all = tasks.data(), xs = storage.data(), from = source.data()](index_t begin, index_t end) {
-                           for (; begin < end; ++begin) {
-                               const detail::task& task = all[begin];
-                               const product& p = products[task.product];
-                               if (p.w.packed == nullptr) {
-                                   detail::multiply_decoded(p.w, p.x, p.y, task.first, task.last - task.first);
-                               } else if (is_tiled(p.w.products->form_of(p.x.rows, p.x.width))) {
-                                   const auto multiply = simd::tiles_available() ? detail::multiply_tiled<simd::tiles>
-                                                                                 : detail::multiply_tiled<simd::tiles_portable>;
-                                   multiply(p.w, xs[from[task.product]], p.y, task.first, task.last);
-                               } else {
-                                   detail::multiply_packed(p.w, xs[from[task.product]], p.y, task.first, task.last);
-                               }
-                           }
-                       });
+    shared.run(threads, [&products, all = tasks.data(), xs = storage.data(), from = source.data()](index_t i) {
+        const detail::task& task = all[i];
+        const product& p = products[task.product];
+        if (p.w.packed == nullptr) {
+            detail::multiply_decoded(p.w, p.x, p.y, task.first, task.last - task.first);
+        } else if (is_tiled(p.w.products->form_of(p.x.rows, p.x.width))) {
+            const auto multiply =
+                simd::tiles_available() ? detail::multiply_tiled<simd::tiles> : detail::multiply_tiled<simd::tiles_portable>;
+            multiply(p.w, xs[from[task.product]], p.y, task.first, task.last);
+        } else {
+            detail::multiply_packed(p.w, xs[from[task.product]], p.y, task.first, task.last);
+        }
+    });
 }
 inline void matmul(std::initializer_list<product> products, executor& threads) {
     matmul(std::span<const product>(products.begin(), products.size()), threads);
