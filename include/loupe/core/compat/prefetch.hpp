@@ -27,9 +27,8 @@ struct distance {
 };
 
 /// For weights of integers, and for floats. Measured with one token in turns, docs/performance.md:
-/// - Zen 5: its memory gives one thread 45 GB/s, some 5 KB between a request and its answer, more than the processor asks for by itself
-///   beside instructions that unpack. 8 KB give integers 1.05 to 2.3 times the speed, floats and few tokens of all formats up to 1.3;
-///   4 KB and 12 KB less.
+/// - Zen 5: the processor asks for too little by itself beside instructions that unpack. 8 KB give integers 1.05 to 2.3 times the speed,
+///   floats up to 1.1; 4 KB and 12 KB less.
 /// - Zen 4, and others with VNNI, unmeasured: a short way gives formats that take long to unpack a tenth to two fifths and takes nothing
 ///   from others, while 512 bytes cost them a fifth.
 /// - Intel's servers: a fifth with one thread and two fifths with two, and a tenth more by eight streams side by side (int8::streams).
