@@ -13,7 +13,7 @@ namespace loupe {
 /// is one stream, and then those that are left of others' (affinity scheduling: Markatos and LeBlanc 1994).
 class shared_tasks {
     struct part {
-        alignas(64) std::atomic<index_t> next; // each on a cache line of its own: nobody waits until the end
+        alignas(64) std::atomic<index_t> next; // on a cache line of its own: threads do not meet before the end
         index_t end;
         part(index_t first, index_t last) : next(first), end(last) {}
     };
@@ -28,7 +28,8 @@ class shared_tasks {
         if (end > count_) parts_.emplace_back(count_, end), count_ = end;
     }
 
-    /// Calls body(i) for all tasks, once each.
+    /// Calls body(i) for all tasks, once each; afterwards none is left. The first exception of a body is thrown again in the caller, as by
+    /// executor::for_ranges; its thread does no more, others go on.
     template <class Body>
     void run(executor& threads, Body&& body) {
         const index_t size = std::ssize(parts_);
