@@ -165,7 +165,7 @@ void add_matmul(const matrix& m) {
 template <class Mask>
 void attention(benchmark::State& state, const attention_sizes& sizes) {
     const index_t tokens = state.range(0), depth = state.range(1), threads = state.range(2), width = sizes.kv_heads * sizes.head_width;
-    kv_cache cache(width, 0, 0);
+    kv_cache cache(sizes.kv_heads, sizes.head_width, 0, 0);
     cache.make_room(0, depth + tokens);
     const auto rows = random_floats(1024 * width);
     for (index_t p = 0; p < depth + tokens; ++p) {

@@ -30,7 +30,7 @@ struct long_context {
     /// With `rounded` a cache of floats holds what one of that format would give back.
     long_context(index_t n, index_t t, index_t D, index_t reach, const format::info& format = format::info_of<format::f32>(),
                  bool rounded = false)
-        : length(n), tokens(t), width(D), cache(kv_heads * D, 0, reach, rounded ? format::info_of<format::f32>() : format), ids(t) {
+        : length(n), tokens(t), width(D), cache(kv_heads, D, 0, reach, rounded ? format::info_of<format::f32>() : format), ids(t) {
         std::mt19937 random(static_cast<unsigned>(n));
         std::normal_distribution<float> normal(0, 1);
         const auto fill = [&](std::vector<float>& v, index_t count) {
@@ -207,7 +207,7 @@ struct upside_down {
 TEST_CASE("attention: rows of a ring that nobody has written count for nothing, in any format", "[attention]") {
     constexpr index_t D = 16, window = 4, length = 130;
     const std::vector<float> row(static_cast<std::size_t>(kv_heads * D), 0.5F), queries(static_cast<std::size_t>(heads * D), 1.0F);
-    kv_cache cache(kv_heads * D, 0, window, format::info_of<upside_down>());
+    kv_cache cache(kv_heads, D, 0, window, format::info_of<upside_down>());
     for (index_t p = 0; p < length - 1; ++p) cache.make_room(p, 1), cache.write(p, row, row);
     cache.make_room(length - 1, 60); // the ring grows: most of its rows are empty
     cache.write(length - 1, row, row);
@@ -220,6 +220,45 @@ TEST_CASE("attention: rows of a ring that nobody has written count for nothing, 
     attend<mask::sliding<>, kv::full, softcap::none, false, probe::none>(c, {0, heads, kv_heads, D, {window}, 1, 0, false},
                                                                          {queries.data(), 1, heads * D}, cache, {out.data(), 1, heads * D});
     CHECK(out == std::vector<float>(out.size(), 0.5F)); // a mean of equal values
+}
+
+TEST_CASE("attention: a query's sums do not depend on how many are built beside it", "[attention][determinism]") {
+    constexpr index_t keys = 100, most = 17;
+    std::mt19937 random(5);
+    std::normal_distribution<float> normal(0, 1);
+    std::vector<index_t> places(keys);
+    for (index_t j = 0; j < keys; ++j) places[static_cast<std::size_t>(j)] = j;
+    for (const index_t width : {5, 16, 20, 64, 200}) {
+        std::vector<float> k(static_cast<std::size_t>(keys * width)), v(k.size()), q(static_cast<std::size_t>(most * width));
+        for (auto* const all : {&k, &v, &q}) {
+            for (float& x : *all) x = normal(random);
+        }
+        const auto held = [&](const std::vector<float>& of) { return kernel::cached_rows::of({of.data(), keys, width}); };
+        const auto sums = [&](index_t first, index_t count) {
+            std::vector<const float*> queries;
+            for (index_t r = first; r < first + count; ++r) queries.push_back(q.data() + r * width);
+            const std::vector<std::uint64_t> seen(queries.size(), ~std::uint64_t{0});
+            kernel::attention_sums all;
+            all.start(queries, width);
+            for (const index_t block : {0, 64}) {
+                const auto here = std::span(places).subspan(static_cast<std::size_t>(block)).first(block == 0 ? 64 : keys - 64);
+                all.add<softcap::none>(held(k), held(v), here, seen, 0.3F, 0);
+            }
+            std::vector<float> out(static_cast<std::size_t>(count * width));
+            for (index_t r = 0; r < count; ++r)
+                all.finish(r, std::span(out).subspan(static_cast<std::size_t>(r * width), static_cast<std::size_t>(width)));
+            return out;
+        };
+        std::vector<float> alone;
+        for (index_t r = 0; r < most; ++r) {
+            const auto one = sums(r, 1);
+            alone.insert(alone.end(), one.begin(), one.end());
+        }
+        for (index_t count = 1; count <= most; ++count) {
+            INFO(count << " queries, width " << width);
+            CHECK(sums(0, count) == std::vector<float>(alone.begin(), alone.begin() + count * width));
+        }
+    }
 }
 
 TEST_CASE("attention: a query that sees nothing gives zeros", "[attention]") {
@@ -238,7 +277,7 @@ constexpr float not_a_number = std::numeric_limits<float>::quiet_NaN();
 /// What the last of `length` positions mixes, of values that are all 1, if key `bad` is no number.
 float mixed_beside(index_t length, index_t bad) {
     constexpr index_t D = 64;
-    kv_cache cache(D, 0, 0);
+    kv_cache cache(1, D, 0, 0);
     cache.make_room(0, length);
     const std::vector<float> key(D, 0.1F), no_key(D, not_a_number), value(D, 1.0F), query(D, 0.1F);
     for (index_t p = 0; p < length; ++p) cache.write(p, p == bad ? no_key : key, value);
@@ -320,7 +359,7 @@ TEST_CASE("attention: a probe may let attention of the same kind read something 
 
 TEST_CASE("attention: a window of any size holds a text", "[attention]") {
     constexpr index_t most = std::numeric_limits<index_t>::max(), D = 8;
-    kv_cache cache(D, 0, mask::sliding<most>::reach({}));
+    kv_cache cache(1, D, 0, mask::sliding<most>::reach({}));
     const std::vector<float> row(D, 1.0F);
     for (index_t p = 0; p < 100; p += 4) {
         cache.make_room(p, 4);

@@ -126,13 +126,12 @@ struct my_attention {
             const index_t query = c.position + t, first = std::max<index_t>(0, query - 3);
             for (index_t h = 0; h < sizes.heads; ++h) {
                 const index_t g = Bug == first_key_head_only ? 0 : Bug == pairs_from_the_end ? sizes.kv_heads - 1 - h / group : h / group;
-                const index_t head = g * D;
                 const auto row = [&](index_t key) { return Bug == ignores_ring ? key % 4 : cache.row(key); };
                 std::vector<float> held(static_cast<std::size_t>(D));
                 float largest = -INFINITY, sum = 0;
                 std::array<float, 4> score{};
                 for (index_t key = first; key <= query; ++key) {
-                    cache.keys(head).read(row(key), held);
+                    cache.keys(g).read(row(key), held);
                     float s = 0;
                     for (index_t i = 0; i < D; ++i) s += q[t][h * D + i] * held[i];
                     score[key - first] = s;
@@ -141,7 +140,7 @@ struct my_attention {
                 for (index_t key = first; key <= query; ++key) sum += score[key - first] = std::exp(score[key - first] - largest);
                 for (index_t i = 0; i < D; ++i) mix[t][h * D + i] = 0;
                 for (index_t key = first; key <= query; ++key) {
-                    cache.values(head).read(row(key), held);
+                    cache.values(g).read(row(key), held);
                     for (index_t i = 0; i < D; ++i) mix[t][h * D + i] += score[key - first] / sum * held[i];
                 }
             }
@@ -173,7 +172,7 @@ struct attention_in_blocks {
         for (index_t t = 0; t < x.rows; ++t) {
             const index_t keys = c.position + t + 1;
             for (index_t h = 0; h < sizes.heads; ++h) {
-                const index_t head = h / group * D;
+                const index_t head = h / group;
                 float most = -INFINITY, total = 0;
                 const std::span<float> sum = mix[t].subspan(static_cast<std::size_t>(h * D), static_cast<std::size_t>(D));
                 std::ranges::fill(sum, 0.0F);

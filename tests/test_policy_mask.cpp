@@ -30,7 +30,7 @@ std::vector<index_t> range(index_t first, index_t last) {
 /// The keys that attention would use, through a cache with all positions in it.
 template <class Mask, class Kv>
 std::vector<index_t> listed(index_t query, index_t end, mask_sizes sizes) {
-    kv_cache cache(1, 0, 0);
+    kv_cache cache(1, 1, 0, 0);
     cache.make_room(0, std::max(end, query + 1));
     visible_keys keys;
     list_visible(seen_by<Mask, Kv>(query, end, Mask::looks_ahead ? 0 : end, sizes), cache, nullptr, keys);
@@ -148,7 +148,7 @@ TEST_CASE("kv: the ring still holds every key that a query may see", "[policy]")
     for (const index_t sinks : {0, 2, 5}) {
         for (const index_t reach : {1, 4, 7}) {
             for (const index_t chunk : {1, 3, 9}) {
-                kv_cache cache(1, sinks, reach);
+                kv_cache cache(1, 1, sinks, reach);
                 index_t length = 0;
                 const auto read = [&](index_t n) {
                     cache.make_room(length, n);
@@ -178,9 +178,34 @@ TEST_CASE("kv: the ring still holds every key that a query may see", "[policy]")
     }
 }
 
+TEST_CASE("kv: every head keeps its rows while the cache grows", "[policy]") {
+    constexpr index_t heads = 3, D = 2;
+    const auto value = [](index_t p, index_t h, index_t d) { return static_cast<float>((p * heads + h) * D + d); };
+    for (const index_t reach : {0, 40}) {
+        kv_cache cache(heads, D, 1, reach);
+        std::vector<float> key(heads * D), negative(key.size()), found(D);
+        for (index_t p = 0; p < 200; ++p) {
+            cache.make_room(p, p == 100 ? 30 : 1); // a ring that grows is laid out anew
+            for (std::size_t i = 0; i < key.size(); ++i) key[i] = value(p, 0, static_cast<index_t>(i)), negative[i] = -key[i];
+            cache.write(p, key, negative);
+            for (index_t held = 0; held <= p; ++held) {
+                if (!cache.holds(held)) continue;
+                for (index_t h = 0; h < heads; ++h) {
+                    cache.keys(h).read(cache.row(held), found);
+                    REQUIRE(found == std::vector<float>{value(held, h, 0), value(held, h, 1)});
+                    cache.values(h).read(cache.row(held), found);
+                    REQUIRE(found == std::vector<float>{-value(held, h, 0), -value(held, h, 1)});
+                }
+            }
+        }
+        CHECK_THROWS_WITH(cache.keys(heads), "kv_cache: expected a head from 0 to 2, found 3");
+        CHECK_THROWS_WITH(cache.values(-1), "kv_cache: expected a head from 0 to 2, found -1");
+    }
+}
+
 // A file may name any window, up to 2^40: the ring is as large as the text needs it.
 TEST_CASE("kv: a window beyond the text takes memory for the text only", "[policy]") {
-    kv_cache cache(8, 0, index_t{1} << 40);
+    kv_cache cache(1, 8, 0, index_t{1} << 40);
     std::vector<float> row(8);
     const auto read = [&](index_t first, index_t count) {
         cache.make_room(first, count);
@@ -198,7 +223,7 @@ TEST_CASE("kv: a window beyond the text takes memory for the text only", "[polic
     }
     cache.make_room(0, 1); // another sequence
     CHECK(cache.oldest() == 0);
-    kv_cache past(8, 2, index_t{1} << 40);
+    kv_cache past(1, 8, 2, index_t{1} << 40);
     past.make_room_for_past(300);
     const auto fill = [&](index_t p) {
         std::ranges::fill(row, static_cast<float>(p));
@@ -211,6 +236,6 @@ TEST_CASE("kv: a window beyond the text takes memory for the text only", "[polic
         past.values(0).read(past.row(p), row);
         REQUIRE(row[0] == static_cast<float>(p));
     }
-    kv_cache wide(index_t{1} << 28, 0, 0); // rows · bytes of a row would not fit 64 bits
+    kv_cache wide(1, index_t{1} << 28, 0, 0); // rows · bytes of a row would not fit 64 bits
     CHECK_THROWS_AS(wide.make_room(0, index_t{1} << 40), std::bad_alloc);
 }

@@ -98,7 +98,7 @@ void check_attention(index_t heads, index_t kv_heads, index_t D, index_t window)
     const attention_layer<Mask, kv::full, norm::rms, norm::rms, norm::rms_without_gain, softcap::stored, ValueFromKey, true, false,
                           probe::none>
         layer{&w, {0, heads, kv_heads, D, {window}, scale, cap, false}};
-    kv_cache cache(kv_heads * D, 0, Mask::reach({window}));
+    kv_cache cache(kv_heads, D, 0, Mask::reach({window}));
     auto table = rope_table::of<kind>(rope);
     std::vector<float> out(x.size());
     for (const auto& [first, count] :
@@ -149,7 +149,7 @@ void check_cached_attention() {
     const float scale = 3e-8F; // scores of a few units
     const attention_layer<sliding, kv::full, norm::none, norm::none, norm::none, softcap::none, false, true, false, probe::none> layer{
         &w, {0, heads, kv_heads, D, {window}, scale, 0, false}};
-    kv_cache cache(kv_heads * D, 0, window, format::info_of<Format>());
+    kv_cache cache(kv_heads, D, 0, window, format::info_of<Format>());
     auto table = rope_table::of<rope::none>({D, 10000, 1, 1});
     std::vector<float> out(x.size());
     for (const auto& [first, count] : {std::pair{index_t{0}, earlier}, std::pair{earlier, tokens - earlier}}) {

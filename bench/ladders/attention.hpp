@@ -94,7 +94,7 @@ inline void in_blocks(const operands& o, index_t t, index_t count) {
     thread_local std::vector<std::uint64_t> visible;
     q.clear();
     for (index_t r = 0; r < count; ++r) q.push_back(o.q[t + r].data());
-    sums.start(count, o.q.width);
+    sums.start(q, o.q.width);
     const index_t end = o.seen(t + count - 1);
     for (index_t first = 0; first < end; first += key_block) {
         index_t keys[key_block];
@@ -105,7 +105,7 @@ inline void in_blocks(const operands& o, index_t t, index_t count) {
             const index_t seen = std::clamp<index_t>(o.seen(t + r) - first, 0, 64);
             visible.push_back(seen == 64 ? ~std::uint64_t{0} : (std::uint64_t{1} << seen) - 1);
         }
-        sums.add<loupe::softcap::none>(q, cached_rows::of(o.k), cached_rows::of(o.v), {keys, static_cast<std::size_t>(n)}, visible, o.scale,
+        sums.add<loupe::softcap::none>(cached_rows::of(o.k), cached_rows::of(o.v), {keys, static_cast<std::size_t>(n)}, visible, o.scale,
                                        0.0F);
     }
     for (index_t r = 0; r < count; ++r) sums.finish(r, o.y[t + r]);

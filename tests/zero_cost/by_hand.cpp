@@ -69,8 +69,8 @@ struct attend_tiles {
             for (index_t h = of.head; h < of.head + of.heads; ++h) queries.push_back(q[t].data() + h * D);
         }
         visible.resize(queries.size());
-        sums.start(count * of.heads, D);
-        const auto head_keys = cache.keys(of.g * D), head_values = cache.values(of.g * D);
+        sums.start(queries, D);
+        const auto head_keys = cache.keys(of.g), head_values = cache.values(of.g);
         for (index_t block = first / kernel::key_block * kernel::key_block; block < end; block += kernel::key_block) {
             const index_t keys = std::min(kernel::key_block, end - block);
             std::uint64_t any = 0;
@@ -84,8 +84,8 @@ struct attend_tiles {
             if (any == 0) continue;
             std::array<index_t, kernel::key_block> cached;
             for (index_t j = 0; j < keys; ++j) cached[static_cast<std::size_t>(j)] = cache.row(block + j);
-            sums.template add<softcap::none>(queries, head_keys, head_values, std::span(cached).first(static_cast<std::size_t>(keys)),
-                                             visible, sizes.score_scale, sizes.cap);
+            sums.template add<softcap::none>(head_keys, head_values, std::span(cached).first(static_cast<std::size_t>(keys)), visible,
+                                             sizes.score_scale, sizes.cap);
         }
     }
 

@@ -87,7 +87,7 @@ struct attention_on_trial {
     kv_cache empty; ///< as a sequence begins with it
 
     attention_on_trial(const layer_sizes& s, bool turned, index_t reach, bool owns_kv)
-        : weights(s, turned), empty(s.kv_heads * s.head_width, 0, owns_kv ? reach : 0) {
+        : weights(s, turned), empty(s.kv_heads, s.head_width, 0, owns_kv ? reach : 0) {
         sizes.heads = s.heads, sizes.kv_heads = s.kv_heads, sizes.head_width = s.head_width;
         sizes.mask.window = 4;
         if (owns_kv) return;

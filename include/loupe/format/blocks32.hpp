@@ -195,7 +195,12 @@ struct q8_0 {
 
     static void decode(const std::byte* block, float* out) noexcept {
         const float d = detail::load_half(block);
-#if defined(__AVX2__)
+#if defined(__AVX512F__)
+        for (index_t i = 0; i < 32; i += 16) {
+            const __m512i q = _mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(block + 2 + i)));
+            _mm512_storeu_ps(out + i, _mm512_mul_ps(_mm512_set1_ps(d), _mm512_cvtepi32_ps(q)));
+        }
+#elif defined(__AVX2__)
         for (index_t i = 0; i < 32; i += 8) { // g++ 12 leaves half of a plain loop to single bytes
             const __m256i q = _mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(block + 2 + i)));
             _mm256_storeu_ps(out + i, _mm256_mul_ps(_mm256_set1_ps(d), _mm256_cvtepi32_ps(q)));

@@ -36,8 +36,12 @@ struct f16 {
     static void encode(const float* in, std::byte* block) noexcept { detail::store(block, float_to_half(*in)); }
     static void decode_row(const std::byte* blocks, float* values, index_t count) noexcept {
         index_t i = 0;
-#if defined(__F16C__)
         // Compilers do not vectorise the scalar conversion by themselves.
+#if defined(__AVX512F__)
+        for (; i + 16 <= count; i += 16)
+            _mm512_storeu_ps(values + i, _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(blocks + 2 * i))));
+#endif
+#if defined(__F16C__)
         for (; i + 8 <= count; i += 8)
             _mm256_storeu_ps(values + i, _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(blocks + 2 * i))));
 #endif
@@ -65,8 +69,14 @@ struct bf16 {
     static void encode(const float* in, std::byte* block) noexcept { detail::store(block, float_to_bfloat16(*in)); }
     static void decode_row(const std::byte* blocks, float* values, index_t count) noexcept {
         index_t i = 0;
-#if defined(__AVX2__)
         // g++ 12 makes loads and stores of single words of a plain loop for AVX2.
+#if defined(__AVX512F__)
+        for (; i + 16 <= count; i += 16) {
+            const __m512i wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(blocks + 2 * i)));
+            _mm512_storeu_ps(values + i, _mm512_castsi512_ps(_mm512_slli_epi32(wide, 16)));
+        }
+#endif
+#if defined(__AVX2__)
         for (; i + 8 <= count; i += 8) {
             const __m256i wide = _mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(blocks + 2 * i)));
             _mm256_storeu_ps(values + i, _mm256_castsi256_ps(_mm256_slli_epi32(wide, 16)));

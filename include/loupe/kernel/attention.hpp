@@ -95,16 +95,9 @@ inline constexpr index_t key_span = 1024;
 class alignas(64) attention_sums { // threads work on neighbours
     index_t rows_ = 0, width_ = 0;
     std::vector<float> largest_, total_;
-    scratch<float> sums_, scores_;
+    scratch<float> queries_, sums_, scores_;
     row_reader reader_;
     coming_rows coming_; // asked for meanwhile
-
-    /// Whether so few rows look at a key that it takes less time than to bring it from memory.
-    bool are_few() const { return rows_ <= 8; }
-    std::size_t floats_at_once() const { return are_few() ? row_reader::few : static_cast<std::size_t>(key_block); }
-    coming_rows soon(const cached_rows& cached, index_t row, index_t count) const {
-        return are_few() ? coming_rows(cached, width_, row, count) : coming_rows();
-    }
 
   public:
     /// The score of a key that is not seen.
@@ -118,19 +111,25 @@ class alignas(64) attention_sums { // threads work on neighbours
         const auto sums = sums_.take(rows * width);
         std::fill(sums.begin(), sums.end(), 0.0F);
     }
+    /// No keys yet; q[r] is row r's query, `width` values.
+    void start(std::span<const float* const> q, index_t width) {
+        start(std::ssize(q), width);
+        float* const to = queries_.take(rows_ * width).data();
+        for_rows<rows_of_query>(
+            [&]<int M>(index_t r) { rows_in_turns<M>::pack(q.subspan(static_cast<std::size_t>(r), M), width, to + r * width); });
+    }
 
-    /// Keys of one block: q[r] is row r's query, key and value j lie in row `rows[j]` of the cache; bit j of visible[r] says whether r
-    /// sees it. Scores are scaled, then go through `SoftCap`.
+    /// Keys of one block: key and value j lie in row `rows[j]` of the cache; bit j of visible[r] says whether row r's query sees it. Scores
+    /// are scaled, then go through `SoftCap`.
     template <class SoftCap>
-    void add(std::span<const float* const> q, const cached_rows& keys, const cached_rows& values, std::span<const index_t> rows,
-             std::span<const std::uint64_t> visible, float scale, float cap) {
+    void add(const cached_rows& keys, const cached_rows& values, std::span<const index_t> rows, std::span<const std::uint64_t> visible,
+             float scale, float cap) {
         const auto n = static_cast<index_t>(rows.size());
         const auto scores = scores_.take(rows_, key_block);
-        coming_ = soon(values, rows.front(), n);
+        coming_ = coming_rows(values, rows.front(), n);
         reader_.for_pieces(
-            keys, width_, rows,
-            [&](const float_rows& some, index_t j) { score(q, some, scores.columns(j, static_cast<index_t>(some.rows.size()))); },
-            floats_at_once());
+            keys, width_, rows, [&](const float_rows& some, index_t j) { score(some, scores.data + j); }, rows.size(),
+            row_reader::few(width_));
         for (index_t r = 0; r < rows_; ++r) {
             const std::span<float> row = scores[r];
             kernel::scale(row.first(static_cast<std::size_t>(n)), scale);
@@ -143,7 +142,7 @@ class alignas(64) attention_sums { // threads work on neighbours
             }
             std::fill(row.begin() + n, row.end(), unseen);
         }
-        coming_ = soon(keys, rows.back() + 1, key_block);
+        coming_ = coming_rows(keys, rows.back() + 1, key_block);
         add_scored(scores, values, rows);
         coming_ = {};
     }
@@ -152,10 +151,9 @@ class alignas(64) attention_sums { // threads work on neighbours
     /// will do for a key that no row sees.
     void add_scored(matrix_view<float> scores, const cached_rows& values, std::span<const index_t> rows) {
         for (index_t r = 0; r < rows_; ++r) weigh(r, scores[r]);
+        const std::size_t at_once = rows_ <= 4 ? 8 : rows.size(); // where they are on their way, in the order in which they come
         reader_.for_pieces(
-            values, width_, rows,
-            [&](const float_rows& some, index_t j) { mix(scores.columns(j, static_cast<index_t>(some.rows.size())), some); },
-            floats_at_once());
+            values, width_, rows, [&](const float_rows& some, index_t j) { mix(scores.data + j, some); }, at_once, row_reader::few(width_));
     }
 
     /// The sums of later keys.
@@ -181,19 +179,40 @@ class alignas(64) attention_sums { // threads work on neighbours
     }
 
   private:
+    /// f<M>(r) for all rows, M from r on at a time: most of them, then fewer.
+    template <int... Ms>
+    using at_once = std::integer_sequence<int, Ms...>;
+    using rows_of_query = std::conditional_t<(tile_x > 4), at_once<tile_x, 4, 2, 1>, at_once<tile_x, 2, 1>>;
+    using rows_of_sums = std::conditional_t<(simd::width >= 16), at_once<8, 4, 2, 1>, at_once<4, 2, 1>>;
+    template <class AtOnce>
+    void for_rows(auto&& f) const {
+        index_t r = 0;
+        [&]<int... Ms>(at_once<Ms...>) {
+            const auto run = [&]<int M>() {
+                for (; r + M <= rows_ && !(M == 6 && r + 8 == rows_); r += M) f.template operator()<M>(r); // eight are twice four
+            };
+            (run.template operator()<Ms>(), ...);
+        }
+        (AtOnce{});
+    }
+
+    /// scores[r · key_block + j] = q[r] · key j.
+    void score(const float_rows& keys, float* scores) {
+        const auto count = static_cast<index_t>(keys.rows.size());
+        for (index_t j = 0; j < count; j += tile_w) {
+            for_rows<rows_of_query>([&]<int M>(index_t r) { score_rows<M>(r, keys, j, std::min<index_t>(tile_w, count - j), scores); });
+        }
+    }
     template <int M>
-    void score_rows(std::span<const float* const> q, index_t r, const float_rows& keys, index_t j, index_t count,
-                    matrix_view<float> scores) {
-        const index_t lines = coming_.lines_beside(tile_w * simd::width * M, rows_ * width_);
+    void score_rows(index_t r, const float_rows& keys, index_t j, index_t count, float* scores) {
+        const rows_in_turns<M> q{queries_.data() + r * width_};
+        const index_t lines = coming_.lines_beside(key_block * rows_ * width_ / (tile_w * simd::width * M));
         coming_rows coming = coming_;
-        std::array<const float*, M> qs;
-        for (int m = 0; m < M; ++m) qs[m] = q[static_cast<std::size_t>(r + m)];
         const auto run = [&]<int N>(index_t at) {
-            std::array<const float*, N> ks;
-            for (int i = 0; i < N; ++i) ks[i] = keys.first + keys.rows[static_cast<std::size_t>(at + i)] * keys.stride;
-            dot_tile<M, N>(
-                qs, ks, width_, scores.data + r * scores.stride + at,
-                scores.stride, [&]() __attribute__((always_inline)) { coming.ask(lines); });
+            std::array<const float*, N> k;
+            for (int i = 0; i < N; ++i) k[i] = keys.first + keys.rows[static_cast<std::size_t>(at + i)] * keys.stride;
+            dot_rows<M, N>(
+                q, k, width_, scores + r * key_block + at, key_block, [&]() __attribute__((always_inline)) { coming.ask(lines); });
         };
         if (count == tile_w) {
             run.template operator()<tile_w>(j);
@@ -201,18 +220,6 @@ class alignas(64) attention_sums { // threads work on neighbours
             for (index_t i = 0; i < count; ++i) run.template operator()<1>(j + i);
         }
         coming_ = coming;
-    }
-
-    /// scores[r, j] = q[r] · key j.
-    void score(std::span<const float* const> q, const float_rows& keys, matrix_view<float> scores) {
-        for (index_t j = 0; j < scores.width; j += tile_w) {
-            const index_t count = std::min<index_t>(tile_w, scores.width - j);
-            index_t r = 0;
-            for (; r + tile_x <= rows_; r += tile_x) score_rows<tile_x>(q, r, keys, j, count, scores);
-            for (; tile_x > 4 && r + 4 <= rows_; r += 4) score_rows<4>(q, r, keys, j, count, scores);
-            for (; r + 2 <= rows_; r += 2) score_rows<2>(q, r, keys, j, count, scores);
-            for (; r < rows_; ++r) score_rows<1>(q, r, keys, j, count, scores);
-        }
     }
 
     /// Scores of row r become weights e^(s − m'); what was summed so far is scaled to the new maximum.
@@ -247,70 +254,58 @@ class alignas(64) attention_sums { // threads work on neighbours
         l += simd::sum(sum);
     }
 
+    /// sums[r] += Σ_j weights[r · key_block + j] · value j, in the order of j.
+    void mix(const float* weights, const float_rows& values) {
+        float* const sums = sums_.take(rows_ * width_).data();
+        for_rows<rows_of_sums>([&]<int M>(index_t r) { mix_rows<M>(weights + r * key_block, values, sums + r * width_); });
+    }
+    template <int M>
+    void mix_rows(const float* weights, const float_rows& values, float* out) {
+        constexpr int columns = M == 8 || simd::width < 16 ? 2 : 4; // registers: M · columns sums, a row's columns, one weight
+        const index_t lines = coming_.lines_beside(key_block * rows_ * width_ / (columns * simd::width * M));
+        index_t d = 0;
+        for (; d + columns * simd::width <= width_; d += columns * simd::width) mix_columns<M, columns>(weights, values, d, out + d, lines);
+        for (; d + simd::width <= width_; d += simd::width) mix_columns<M, 1>(weights, values, d, out + d, lines);
+        for (; d < width_; ++d) {
+            for (int m = 0; m < M; ++m) {
+                float y = out[m * width_ + d];
+                for (std::size_t j = 0; j < values.rows.size(); ++j) {
+                    y = std::fma(weights[m * key_block + static_cast<index_t>(j)], values.first[values.rows[j] * values.stride + d], y);
+                }
+                out[m * width_ + d] = y;
+            }
+        }
+    }
     template <int M, int Columns>
-    void mix_tile(const float* weights, index_t weight_stride, const float* values, index_t stride, std::span<const index_t> cache_rows,
-                  float* out, index_t out_stride) {
+    __attribute__((always_inline)) void mix_columns(const float* weights, const float_rows& values, index_t d, float* out, index_t lines) {
         using simd::floats;
         std::array<std::array<floats, Columns>, M> y;
 #pragma GCC unroll 8
         for (int m = 0; m < M; ++m) {
 #pragma GCC unroll 8
-            for (int c = 0; c < Columns; ++c) y[m][c] = floats::load_unaligned(out + m * out_stride + c * simd::width);
+            for (int c = 0; c < Columns; ++c) y[m][c] = floats::load_unaligned(out + m * width_ + c * simd::width);
         }
-        const index_t lines = coming_.lines_beside(Columns * simd::width * M, rows_ * width_);
         coming_rows coming = coming_;
-        for (std::size_t j = 0; j < cache_rows.size(); ++j) {
+        for (const index_t row : values.rows) {
             coming.ask(lines);
-            const float* v = values + cache_rows[j] * stride;
+            const float* const v = values.first + row * values.stride + d;
             std::array<floats, Columns> x;
 #pragma GCC unroll 8
             for (int c = 0; c < Columns; ++c) x[c] = floats::load_unaligned(v + c * simd::width);
 #pragma GCC unroll 8
             for (int m = 0; m < M; ++m) {
-                const floats weight(weights[m * weight_stride + static_cast<index_t>(j)]);
+                const floats weight(weights[m * key_block]);
 #pragma GCC unroll 8
                 for (int c = 0; c < Columns; ++c) y[m][c] = xsimd::fma(weight, x[c], y[m][c]);
             }
+            ++weights;
         }
         coming_ = coming;
 #pragma GCC unroll 8
         for (int m = 0; m < M; ++m) {
 #pragma GCC unroll 8
-            for (int c = 0; c < Columns; ++c) y[m][c].store_unaligned(out + m * out_stride + c * simd::width);
+            for (int c = 0; c < Columns; ++c) y[m][c].store_unaligned(out + m * width_ + c * simd::width);
         }
-    }
-
-    template <int M>
-    void mix_rows(const float* weights, index_t weight_stride, const float* values, index_t stride, std::span<const index_t> cache_rows,
-                  float* out, index_t width) {
-        constexpr int columns = simd::width >= 16 ? 4 : 2; // registers: M · columns sums, a row's columns, one weight
-        index_t d = 0;
-        for (; d + columns * simd::width <= width; d += columns * simd::width) {
-            mix_tile<M, columns>(weights, weight_stride, values + d, stride, cache_rows, out + d, width);
-        }
-        for (; d + simd::width <= width; d += simd::width) {
-            mix_tile<M, 1>(weights, weight_stride, values + d, stride, cache_rows, out + d, width);
-        }
-        for (; d < width; ++d) {
-            for (int m = 0; m < M; ++m) {
-                float y = out[m * width + d];
-                for (std::size_t j = 0; j < cache_rows.size(); ++j) {
-                    y = std::fma(weights[m * weight_stride + static_cast<index_t>(j)], values[cache_rows[j] * stride + d], y);
-                }
-                out[m * width + d] = y;
-            }
-        }
-    }
-
-    /// sums[r] += Σ_j weights[r, j] · value j, in the order of j.
-    void mix(matrix_view<const float> weights, const float_rows& values) {
-        float* const out = sums_.take(rows_ * width_).data();
-        index_t r = 0;
-        const auto run = [&]<int M>() {
-            mix_rows<M>(weights[r].data(), weights.stride, values.first, values.stride, values.rows, out + r * width_, width_);
-        };
-        for (; r + 4 <= rows_; r += 4) run.template operator()<4>();
-        for (; r < rows_; ++r) run.template operator()<1>();
     }
 };
 

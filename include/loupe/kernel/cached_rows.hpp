@@ -32,27 +32,22 @@ struct cached_rows {
 /// Cached rows that follow each other and are about to be read: asked for a few cache lines at a time, beside other work. One token finds
 /// them in memory, since all weights have passed by since the last one.
 class coming_rows {
-    std::uintptr_t row_ = 0;
-    index_t stride_ = 0, lines_ = 0; ///< of a row
-    index_t line_ = 0, left_ = 0;    ///< the next one of its row, and how many there are
+    std::uintptr_t next_ = 0;
+    index_t lines_ = 0, left_ = 0;
 
   public:
     coming_rows() = default;
-    /// The first `width` values of rows [row, row + count). There may be fewer: what does not exist may be asked for.
-    coming_rows(const cached_rows& cached, index_t width, index_t row, index_t count)
-        : row_(reinterpret_cast<std::uintptr_t>(cached.first) + static_cast<std::uintptr_t>(row * cached.stride)), stride_(cached.stride),
-          lines_((cached.format->row_bytes(width) + 63) / 64), left_(count * lines_) {}
+    /// Rows [row, row + count). There may be fewer: what does not exist may be asked for.
+    coming_rows(const cached_rows& cached, index_t row, index_t count)
+        : next_(reinterpret_cast<std::uintptr_t>(cached.first) + static_cast<std::uintptr_t>(row * cached.stride)),
+          lines_((count * cached.stride + 63) / 64), left_(lines_) {}
 
-    /// The lines to ask for beside a step that does `done` of the `of` products which one row takes: rounded up, so that all have been
-    /// asked for when the work is done; none if nothing is left.
-    index_t lines_beside(index_t done, index_t of) const { return left_ <= 0 ? 0 : (done * lines_ + of - 1) / of; }
+    /// The lines to ask for beside each of so many steps: rounded up, so that all have been asked for when the work is done.
+    index_t lines_beside(index_t steps) const { return (lines_ + steps - 1) / steps; }
     /// Asks for the next `lines`.
     __attribute__((always_inline)) void ask(index_t lines) {
         if (left_ <= 0) return;
-        for (left_ -= lines; lines > 0; --lines) {
-            __builtin_prefetch(reinterpret_cast<const void*>(row_ + static_cast<std::uintptr_t>(64 * line_)), 0, 2);
-            if (++line_ == lines_) line_ = 0, row_ += static_cast<std::uintptr_t>(stride_);
-        }
+        for (left_ -= lines; lines > 0; --lines, next_ += 64) __builtin_prefetch(reinterpret_cast<const void*>(next_), 0, 2);
     }
 };
 
@@ -70,12 +65,15 @@ class row_reader {
     std::vector<index_t> in_order_; ///< 0, 1, 2 …
 
   public:
-    static constexpr std::size_t few = 8;
+    /// Rows that fill half of a first-level cache, or eight.
+    static std::size_t few(index_t width) {
+        return static_cast<std::size_t>(std::clamp<index_t>(4096 / std::max<index_t>(1, width) / 8 * 8, 8, 64));
+    }
 
     /// Calls use(rows, j) with `width` values of the listed rows from the j-th on, at most so many at once, until all had their turn.
     template <class Use>
     void for_pieces(const cached_rows& cached, index_t width, std::span<const index_t> rows, Use&& use, std::size_t floats_at_once,
-                    std::size_t decoded_at_once = few) {
+                    std::size_t decoded_at_once) {
         const std::size_t most = cached.are_floats() ? floats_at_once : decoded_at_once;
         for (std::size_t j = 0; j < rows.size(); j += most) {
             use(some(cached, width, rows.subspan(j, std::min(most, rows.size() - j))), static_cast<index_t>(j));

@@ -4,8 +4,10 @@
 #include <loupe/core/compat/xsimd.hpp>
 #include <loupe/core/types.hpp>
 
+#include <algorithm>
 #include <array>
 #include <cmath>
+#include <span>
 #include <utility>
 
 namespace loupe::kernel {
@@ -25,10 +27,38 @@ struct nothing {
     void operator()() const {}
 };
 
-/// out[m · stride + n] = Σ_k x[m][k] · w[n][k], for N = 4 or 1. A pair's sum is built in the same order whatever M and N are, so a token's
-/// result does not depend on how many others are computed beside it. meanwhile() is called before every batch of columns.
-template <int M, int N, class Meanwhile = nothing>
-inline void dot_tile(const std::array<const float*, M>& x, const std::array<const float*, N>& w, index_t width, float* out, index_t stride,
+/// M rows of x, each where it lies.
+template <int M>
+struct rows_apart {
+    std::array<const float*, M> first;
+    const float* batch(int m, index_t k) const { return first[static_cast<std::size_t>(m)] + k; }
+    float value(int m, index_t k) const { return first[static_cast<std::size_t>(m)][k]; }
+};
+/// M rows of x, a batch of columns of each in turn; what is left of the columns, one column after the other. One pointer, where there are
+/// few: g++ would keep the others in registers of floats, and read x again for every row of w.
+template <int M>
+struct rows_in_turns {
+    const float* first;
+    const float* batch(int m, index_t k) const { return first + k * M + m * simd::width; }
+    float value(int m, index_t k) const { return first[k * M + m]; }
+
+    /// Lays them out: M · width values.
+    static void pack(std::span<const float* const> rows, index_t width, float* to) {
+        index_t k = 0;
+        for (; k + simd::width <= width; k += simd::width) {
+            for (int m = 0; m < M; ++m, to += simd::width) std::copy_n(rows[static_cast<std::size_t>(m)] + k, simd::width, to);
+        }
+        for (; k < width; ++k) {
+            for (int m = 0; m < M; ++m) *to++ = rows[static_cast<std::size_t>(m)][k];
+        }
+    }
+};
+
+/// out[m · stride + n] = Σ_k x[m][k] · w[n][k] for M rows of x and N = 4 or 1 of w. A pair's sum is built in the same order whatever M and
+/// N are and however x lies, so a token's result does not depend on how many others are computed beside it. meanwhile() is called before
+/// every batch of columns.
+template <int M, int N, class Rows, class Meanwhile = nothing>
+inline void dot_rows(const Rows& x, const std::array<const float*, N>& w, index_t width, float* out, index_t stride,
                      Meanwhile meanwhile = {}) {
     static_assert(N == 4 || N == 1);
     using simd::floats;
@@ -42,7 +72,7 @@ inline void dot_tile(const std::array<const float*, M>& x, const std::array<cons
         floats b[N];
         detail::unrolled<N>([&](auto n) __attribute__((always_inline)) { b[n] = floats::load_unaligned(w[n] + k); });
         detail::unrolled<M>([&](auto m) __attribute__((always_inline)) {
-            const floats a = floats::load_unaligned(x[m] + k);
+            const floats a = floats::load_unaligned(x.batch(m, k));
             detail::unrolled<N>([&](auto n) __attribute__((always_inline)) { lanes[m][n] = xsimd::fma(a, b[n], lanes[m][n]); });
         });
     }
@@ -57,9 +87,15 @@ inline void dot_tile(const std::array<const float*, M>& x, const std::array<cons
     });
     for (; k < width; ++k) { // fused by name: left to itself, g++ does so in some instances and not in others
         for (int m = 0; m < M; ++m) {
-            for (int n = 0; n < N; ++n) out[m * stride + n] = std::fma(x[m][k], w[n][k], out[m * stride + n]);
+            for (int n = 0; n < N; ++n) out[m * stride + n] = std::fma(x.value(m, k), w[n][k], out[m * stride + n]);
         }
     }
+}
+
+template <int M, int N>
+inline void dot_tile(const std::array<const float*, M>& x, const std::array<const float*, N>& w, index_t width, float* out,
+                     index_t stride) {
+    dot_rows<M, N>(rows_apart<M>{x}, w, width, out, stride);
 }
 
 /// Rows of x and of w that a tile takes at once: as many as the registers hold.

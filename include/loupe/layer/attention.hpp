@@ -112,12 +112,12 @@ struct attend_rows {
             for (index_t g = 0; g < sizes.kv_heads; ++g) {
                 const matrix_view<const float> heads(q[t].data() + g * group * D, group, D);
                 reader.for_pieces(
-                    cache.keys(g * D), D, visible.rows,
+                    cache.keys(g), D, visible.rows,
                     [&](const kernel::float_rows& keys, index_t j) {
                         kernel::attention_scores(heads, keys.first, keys.stride, keys.rows,
                                                  scores.slice(g * group, group).columns(j, static_cast<index_t>(keys.rows.size())));
                     },
-                    visible.rows.size());
+                    visible.rows.size(), kernel::row_reader::few(D));
             }
             for (index_t h = 0; h < sizes.heads; ++h) {
                 kernel::scale(scores[h], sizes.score_scale);
@@ -167,7 +167,7 @@ struct attend_rows {
                 rows[static_cast<std::size_t>(place)] = visible.rows[static_cast<std::size_t>(j)];
                 for (index_t h = 0; h < group; ++h) block_scores[h][place] = scores[h][j];
             }
-            part.add_scored(block_scores, cache.values(g * D), rows);
+            part.add_scored(block_scores, cache.values(g), rows);
         }
         if (n > 0) all.merge(part);
         for (index_t h = 0; h < group; ++h)
@@ -183,7 +183,7 @@ struct attend_rows {
                 kernel::attention_mix(weights.slice(g * group, group), values.first, values.stride, values.rows,
                                       {mix[t].data() + g * group * D, group, D});
             };
-            reader.for_pieces(cache.values(g * D), D, visible.rows, mix_all, visible.rows.size(), visible.rows.size());
+            reader.for_pieces(cache.values(g), D, visible.rows, mix_all, visible.rows.size(), visible.rows.size());
         }
     }
 };
@@ -235,8 +235,8 @@ struct attend_tiles {
             for (index_t h = of.head; h < of.head + of.heads; ++h) queries.push_back(q[t].data() + h * D);
         }
         visible.resize(queries.size());
-        sums.start(count * of.heads, D);
-        const auto head_keys = cache.keys(of.g * D), head_values = cache.values(of.g * D);
+        sums.start(queries, D);
+        const auto head_keys = cache.keys(of.g), head_values = cache.values(of.g);
         for (index_t block = first / kernel::key_block * kernel::key_block; block < end; block += kernel::key_block) {
             const index_t keys = std::min(kernel::key_block, end - block);
             std::uint64_t any = 0;
@@ -250,7 +250,7 @@ struct attend_tiles {
             if (any == 0) continue;
             std::array<index_t, kernel::key_block> cached;
             for (index_t j = 0; j < keys; ++j) cached[static_cast<std::size_t>(j)] = cache.row(block + j);
-            sums.template add<SoftCap>(queries, head_keys, head_values, std::span(cached).first(static_cast<std::size_t>(keys)), visible,
+            sums.template add<SoftCap>(head_keys, head_values, std::span(cached).first(static_cast<std::size_t>(keys)), visible,
                                        sizes.score_scale, sizes.cap);
         }
     }

@@ -127,7 +127,7 @@ class block_stack {
         for (index_t i = 0; i < d.blocks(); ++i) {
             const cache_plan& keeps = d[i].full ? plan_.cache_full : plan_.cache_sliding;
             if (owns_kv(i)) {
-                s.caches.emplace_back(d[i].kv_heads * d[i].head_width, keeps.sinks, keeps.reach, *plan_.kv_format);
+                s.caches.emplace_back(d[i].kv_heads, d[i].head_width, keeps.sinks, keeps.reach, *plan_.kv_format);
             } else {
                 s.caches.emplace_back();
             }
