@@ -238,4 +238,6 @@ TEST_CASE("kv: a window beyond the text takes memory for the text only", "[polic
     }
     kv_cache wide(1, index_t{1} << 28, 0, 0); // rows · bytes of a row would not fit 64 bits
     CHECK_THROWS_AS(wide.make_room(0, index_t{1} << 40), std::bad_alloc);
+    kv_cache many(index_t{1} << 40, index_t{1} << 22, 0, 0); // nor would the bytes of all heads
+    CHECK_THROWS_AS(many.make_room(0, 1), std::bad_alloc);
 }

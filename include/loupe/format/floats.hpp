@@ -69,7 +69,7 @@ struct bf16 {
     static void encode(const float* in, std::byte* block) noexcept { detail::store(block, float_to_bfloat16(*in)); }
     static void decode_row(const std::byte* blocks, float* values, index_t count) noexcept {
         index_t i = 0;
-        // g++ 12 makes loads and stores of single words of a plain loop for AVX2.
+        // g++ 12 makes loads and stores of single words of a plain loop.
 #if defined(__AVX512F__)
         for (; i + 16 <= count; i += 16) {
             const __m512i wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(blocks + 2 * i)));

@@ -11,6 +11,8 @@
 #include <cstdint>
 #include <limits>
 #include <span>
+#include <type_traits>
+#include <utility>
 #include <vector>
 
 namespace loupe::kernel {
@@ -103,7 +105,7 @@ class alignas(64) attention_sums { // threads work on neighbours
     /// The score of a key that is not seen.
     static constexpr float unseen = -std::numeric_limits<float>::infinity();
 
-    /// No keys yet.
+    /// No keys yet, for add_scored(): no queries.
     void start(index_t rows, index_t width) {
         rows_ = rows, width_ = width;
         largest_.assign(static_cast<std::size_t>(rows), unseen);
@@ -126,7 +128,7 @@ class alignas(64) attention_sums { // threads work on neighbours
              float scale, float cap) {
         const auto n = static_cast<index_t>(rows.size());
         const auto scores = scores_.take(rows_, key_block);
-        coming_ = coming_rows(values, rows.front(), n);
+        coming_ = coming_rows(values, rows.front(), n, n * rows_ * width_);
         reader_.for_pieces(
             keys, width_, rows, [&](const float_rows& some, index_t j) { score(some, scores.data + j); }, rows.size(),
             row_reader::few(width_));
@@ -142,18 +144,19 @@ class alignas(64) attention_sums { // threads work on neighbours
             }
             std::fill(row.begin() + n, row.end(), unseen);
         }
-        coming_ = coming_rows(keys, rows.back() + 1, key_block);
+        coming_ = coming_rows(keys, rows.back() + 1, key_block, n * rows_ * width_);
         add_scored(scores, values, rows);
         coming_ = {};
     }
 
-    /// The same for scores that are known, [rows, key_block], `unseen` where a row does not see a key; they become weights. Any cache row
-    /// will do for a key that no row sees.
+    /// The same for scores that are known, [rows, key_block], one row behind the other, `unseen` where a row does not see a key; they
+    /// become weights. Any cache row will do for a key that no row sees.
     void add_scored(matrix_view<float> scores, const cached_rows& values, std::span<const index_t> rows) {
         for (index_t r = 0; r < rows_; ++r) weigh(r, scores[r]);
-        const std::size_t at_once = rows_ <= 4 ? 8 : rows.size(); // where they are on their way, in the order in which they come
+        const std::size_t floats_at_once = rows_ <= 4 ? 8 : rows.size(); // where memory sets the pace, in the order in which they come
         reader_.for_pieces(
-            values, width_, rows, [&](const float_rows& some, index_t j) { mix(scores.data + j, some); }, at_once, row_reader::few(width_));
+            values, width_, rows, [&](const float_rows& some, index_t j) { mix(scores.data + j, some); }, floats_at_once,
+            row_reader::few(width_));
     }
 
     /// The sums of later keys.
@@ -179,17 +182,18 @@ class alignas(64) attention_sums { // threads work on neighbours
     }
 
   private:
-    /// f<M>(r) for all rows, M from r on at a time: most of them, then fewer.
     template <int... Ms>
     using at_once = std::integer_sequence<int, Ms...>;
     using rows_of_query = std::conditional_t<(tile_x > 4), at_once<tile_x, 4, 2, 1>, at_once<tile_x, 2, 1>>;
     using rows_of_sums = std::conditional_t<(simd::width >= 16), at_once<8, 4, 2, 1>, at_once<4, 2, 1>>;
+    /// f<M>(r) for all rows, M from r on at a time: as many as AtOnce begins with, then fewer; eight queries are four and four, not six and
+    /// two.
     template <class AtOnce>
     void for_rows(auto&& f) const {
         index_t r = 0;
         [&]<int... Ms>(at_once<Ms...>) {
             const auto run = [&]<int M>() {
-                for (; r + M <= rows_ && !(M == 6 && r + 8 == rows_); r += M) f.template operator()<M>(r); // eight are twice four
+                for (; r + M <= rows_ && !(M == 6 && r + 8 == rows_); r += M) f.template operator()<M>(r);
             };
             (run.template operator()<Ms>(), ...);
         }
@@ -206,7 +210,7 @@ class alignas(64) attention_sums { // threads work on neighbours
     template <int M>
     void score_rows(index_t r, const float_rows& keys, index_t j, index_t count, float* scores) {
         const rows_in_turns<M> q{queries_.data() + r * width_};
-        const index_t lines = coming_.lines_beside(key_block * rows_ * width_ / (tile_w * simd::width * M));
+        const index_t lines = coming_.lines_beside(tile_w * simd::width * M);
         coming_rows coming = coming_;
         const auto run = [&]<int N>(index_t at) {
             std::array<const float*, N> k;
@@ -262,7 +266,7 @@ class alignas(64) attention_sums { // threads work on neighbours
     template <int M>
     void mix_rows(const float* weights, const float_rows& values, float* out) {
         constexpr int columns = M == 8 || simd::width < 16 ? 2 : 4; // registers: M · columns sums, a row's columns, one weight
-        const index_t lines = coming_.lines_beside(key_block * rows_ * width_ / (columns * simd::width * M));
+        const index_t lines = coming_.lines_beside(columns * simd::width * M);
         index_t d = 0;
         for (; d + columns * simd::width <= width_; d += columns * simd::width) mix_columns<M, columns>(weights, values, d, out + d, lines);
         for (; d + simd::width <= width_; d += simd::width) mix_columns<M, 1>(weights, values, d, out + d, lines);

@@ -29,21 +29,22 @@ struct cached_rows {
     void read(index_t r, std::span<float> to) const { format->decode_row(first + r * stride, to.data(), static_cast<index_t>(to.size())); }
 };
 
-/// Cached rows that follow each other and are about to be read: asked for a few cache lines at a time, beside other work. One token finds
-/// them in memory, since all weights have passed by since the last one.
+/// Cached rows that follow each other and are about to be read: asked for a few cache lines at a time, beside other work. They are often in
+/// memory: one token's because all weights have passed by since the last one, a prompt's because they are many.
 class coming_rows {
     std::uintptr_t next_ = 0;
-    index_t lines_ = 0, left_ = 0;
+    index_t lines_ = 0, left_ = 0, work_ = 1;
 
   public:
     coming_rows() = default;
-    /// Rows [row, row + count). There may be fewer: what does not exist may be asked for.
-    coming_rows(const cached_rows& cached, index_t row, index_t count)
+    /// Rows [row, row + count), beside work of so many products. There may be fewer: what does not exist may be asked for.
+    coming_rows(const cached_rows& cached, index_t row, index_t count, index_t products)
         : next_(reinterpret_cast<std::uintptr_t>(cached.first) + static_cast<std::uintptr_t>(row * cached.stride)),
-          lines_((count * cached.stride + 63) / 64), left_(lines_) {}
+          lines_((static_cast<index_t>(next_ % 64) + count * cached.stride + 63) / 64), left_(lines_),
+          work_(std::max<index_t>(1, products)) {}
 
-    /// The lines to ask for beside each of so many steps: rounded up, so that all have been asked for when the work is done.
-    index_t lines_beside(index_t steps) const { return (lines_ + steps - 1) / steps; }
+    /// The lines to ask for beside a step of so many of the products: rounded up, so that none is left at the end.
+    index_t lines_beside(index_t products) const { return (products * lines_ + work_ - 1) / work_; }
     /// Asks for the next `lines`.
     __attribute__((always_inline)) void ask(index_t lines) {
         if (left_ <= 0) return;
@@ -65,7 +66,7 @@ class row_reader {
     std::vector<index_t> in_order_; ///< 0, 1, 2 …
 
   public:
-    /// Rows that fill half of a first-level cache, or eight.
+    /// Rows that fill half of a first-level cache, from eight to 64.
     static std::size_t few(index_t width) {
         return static_cast<std::size_t>(std::clamp<index_t>(4096 / std::max<index_t>(1, width) / 8 * 8, 8, 64));
     }

@@ -34,7 +34,8 @@ class kv_cache {
             head_rows more;
             more.bytes_.resize(static_cast<std::size_t>(heads * rows * row_bytes));
             more.rows_ = rows;
-            for (index_t h = 0; h < heads; ++h) std::copy_n(first(h, row_bytes), rows_ * row_bytes, more.at(h, 0, row_bytes));
+            const index_t kept = std::min(rows_, rows); // there may be more, if there was no memory for the others of keys and values
+            for (index_t h = 0; h < heads; ++h) std::copy_n(first(h, row_bytes), kept * row_bytes, more.at(h, 0, row_bytes));
             *this = std::move(more);
         }
     };
@@ -47,7 +48,8 @@ class kv_cache {
 
     index_t row_bytes() const { return format_->row_bytes(head_width_); } ///< of one head
     void resize(index_t rows) {
-        if (rows > std::numeric_limits<index_t>::max() / std::max<index_t>(1, heads_ * row_bytes())) throw std::bad_alloc();
+        if (rows > std::numeric_limits<index_t>::max() / std::max<index_t>(1, heads_) / std::max<index_t>(1, row_bytes()))
+            throw std::bad_alloc();
         keys_.resize(heads_, rows, row_bytes());
         values_.resize(heads_, rows, row_bytes());
         rows_ = rows; // last: without memory for both, there are as many as before
@@ -66,9 +68,10 @@ class kv_cache {
     index_t row(index_t position) const { return ring_ == 0 || position < sinks_ ? position : sinks_ + (position - sinks_) % ring_; }
     /// Brings key and value of a position, [heads · D] values each, into the cache's format.
     void write(index_t position, std::span<const float> key_row, std::span<const float> value_row) {
+        const index_t to = row(position), bytes = row_bytes();
         for (index_t h = 0; h < heads_; ++h) {
-            format_->encode_row(key_row.data() + h * head_width_, keys_.at(h, row(position), row_bytes()), head_width_);
-            format_->encode_row(value_row.data() + h * head_width_, values_.at(h, row(position), row_bytes()), head_width_);
+            format_->encode_row(key_row.data() + h * head_width_, keys_.at(h, to, bytes), head_width_);
+            format_->encode_row(value_row.data() + h * head_width_, values_.at(h, to, bytes), head_width_);
         }
     }
     /// Of one head, D values wide. An error if there is no such head.
