@@ -1,13 +1,15 @@
 #!/bin/sh
 # Tokens a second of this program and of llama.cpp on the same file:
 #
-#   compare_llama.sh LLAMA_BENCH MODEL.gguf [-p PROMPT] [-n GENERATED] [-t THREADS] [-r ROUNDS]
+#   compare_llama.sh LLAMA_BENCH MODEL.gguf [-p PROMPT] [-n GENERATED] [-d DEPTH] [-t THREADS] [-r ROUNDS]
 #
 # LLAMA_BENCH is the program llama-bench, built on this machine. Defaults: a prompt of 512 tokens, 128 generated, 1 thread, 5 rounds; 0 leaves
-# a test out. The two run in turns, so that a machine whose speed drifts slows down both; the first round is not counted. The ratio is taken
-# within each round. For generation, whose weights are read for every token, each speed is also told as a share of what as many threads read
-# from memory in that round. Prints medians [least, most] as a Markdown table; what happens meanwhile goes to stderr. LOUPE=… names another
-# program than build/loupe. Exit codes: 0 done; 1 something is missing or failed; 2 wrong usage.
+# a test out. Both may stand behind DEPTH tokens, which each program reads before, not timed, into a cache of the format it takes by itself;
+# then no share of the roof is told, which counts weights alone. The two run in turns, so that a machine whose speed drifts slows down both;
+# the first round is not counted. The ratio is taken within each round. For generation, whose weights are read for every token, each speed is
+# also told as a share of what as many threads read from memory in that round. Prints medians [least, most] as a Markdown table; what happens
+# meanwhile goes to stderr. LOUPE=… names another program than build/loupe. Exit codes: 0 done; 1 something is missing or failed; 2 wrong
+# usage.
 set -eu
 root=$(dirname "$0")/..
 loupe=${LOUPE:-$root/build/loupe}
@@ -15,20 +17,20 @@ begun=""
 fail() { echo "${begun}compare_llama.sh: $*" >&2; exit 1; }
 usage() {
     echo "compare_llama.sh: $*" >&2
-    echo "usage: compare_llama.sh LLAMA_BENCH MODEL.gguf [-p PROMPT] [-n GENERATED] [-t THREADS] [-r ROUNDS]" >&2
+    echo "usage: compare_llama.sh LLAMA_BENCH MODEL.gguf [-p PROMPT] [-n GENERATED] [-d DEPTH] [-t THREADS] [-r ROUNDS]" >&2
     exit 2
 }
 
-llama="" model="" prompt=512 generated=128 threads=1 rounds=5
+llama="" model="" prompt=512 generated=128 depth=0 threads=1 rounds=5
 while [ $# -gt 0 ]; do
     case $1 in
-        -p | -n | -t | -r)
+        -p | -n | -d | -t | -r)
             [ $# -gt 1 ] || usage "expected a number after $1, found nothing"
             case $2 in "" | *[!0-9]*) usage "expected a number after $1, found \"$2\"" ;; esac
-            case $1 in -p) prompt=$2 ;; -n) generated=$2 ;; -t) threads=$2 ;; -r) rounds=$2 ;; esac
+            case $1 in -p) prompt=$2 ;; -n) generated=$2 ;; -d) depth=$2 ;; -t) threads=$2 ;; -r) rounds=$2 ;; esac
             shift
             ;;
-        -*) usage "expected -p, -n, -t or -r, found $1" ;;
+        -*) usage "expected -p, -n, -d, -t or -r, found $1" ;;
         *) if [ -z "$llama" ]; then llama=$1; elif [ -z "$model" ]; then model=$1; else usage "expected one model, found a second: $1"; fi ;;
     esac
     shift
@@ -59,7 +61,7 @@ run() {
     }
     speed prompt "$prompt" 0
     speed generated 0 "$generated"
-    [ "$generated" -eq 0 ] || jq -r '.[] | select(.roof_bytes_per_second) | .roof_bytes_per_second / .bytes_per_token' "$work/loupe.json" >>"$work/$name.roof"
+    [ "$generated" -eq 0 ] || [ "$depth" -gt 0 ] || jq -r '.[] | select(.roof_bytes_per_second) | .roof_bytes_per_second / .bytes_per_token' "$work/loupe.json" >>"$work/$name.roof"
 }
 
 # speed TEST N_PROMPT N_GEN
@@ -76,8 +78,8 @@ begun="
 " # of a line of progress
 while [ $round -le "$rounds" ]; do
     if [ $round -eq 0 ]; then printf 'warming up' >&2; else printf ', round %d of %d' $round "$rounds" >&2; fi
-    run loupe "$loupe" bench "$model" -p "$prompt" -n "$generated" -t "$threads" -r 1 --roof --json
-    run llama-bench "$llama" -m "$model" -p "$prompt" -n "$generated" -t "$threads" -r 1 -o json
+    run loupe "$loupe" bench "$model" -p "$prompt" -n "$generated" -d "$depth" -t "$threads" -r 1 --roof --json
+    run llama-bench "$llama" -m "$model" -p "$prompt" -n "$generated" -d "$depth" -t "$threads" -r 1 -o json
     [ $round -gt 0 ] || rm -f "$work"/*.prompt "$work"/*.generated "$work"/*.roof
     round=$((round + 1))
 done
@@ -95,6 +97,7 @@ echo "* loupe: $commit, $(say loupe ".cpu_info | $built.compiler"), $(say loupe 
 echo "* llama.cpp: commit $(say llama-bench .build_commit), build $(say llama-bench .build_number)," \
     "$(say llama-bench '.backends // "unknown backend"'), flash attention $(say llama-bench "$attention")"
 echo "* model: $(basename "$model"), $threads thread$([ "$threads" -eq 1 ] || echo s); medians [least, most] of $rounds round$([ "$rounds" -eq 1 ] || echo s)"
+[ "$depth" -eq 0 ] || echo "* behind $depth tokens, keys and values as $(say loupe .type_k) and as $(say llama-bench .type_k)"
 echo
 
 # row TITLE TEST
