@@ -121,8 +121,8 @@ class alignas(64) attention_sums { // threads work on neighbours
             [&]<int M>(index_t r) { rows_in_turns<M>::pack(q.subspan(static_cast<std::size_t>(r), M), width, to + r * width); });
     }
 
-    /// Keys of one block: key and value j lie in row `rows[j]` of the cache; bit j of visible[r] says whether row r's query sees it. Scores
-    /// are scaled, then go through `SoftCap`.
+    /// Keys of one block, for the queries of start(): key and value j, `width` values each, lie in row `rows[j]` of the cache, at most
+    /// key_block of them; bit j of visible[r] says whether row r's query sees it. Scores are scaled, then go through `SoftCap`.
     template <class SoftCap>
     void add(const cached_rows& keys, const cached_rows& values, std::span<const index_t> rows, std::span<const std::uint64_t> visible,
              float scale, float cap) {

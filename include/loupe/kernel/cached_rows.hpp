@@ -43,7 +43,7 @@ class coming_rows {
           lines_((static_cast<index_t>(next_ % 64) + count * cached.stride + 63) / 64), left_(lines_),
           work_(std::max<index_t>(1, products)) {}
 
-    /// The lines to ask for beside a step of so many of the products: rounded up, so that none is left at the end.
+    /// The lines to ask for beside a step of so many of the products: rounded up, so that hardly any is left at the end.
     index_t lines_beside(index_t products) const { return (products * lines_ + work_ - 1) / work_; }
     /// Asks for the next `lines`.
     __attribute__((always_inline)) void ask(index_t lines) {

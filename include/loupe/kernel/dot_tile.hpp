@@ -92,6 +92,7 @@ inline void dot_rows(const Rows& x, const std::array<const float*, N>& w, index_
     }
 }
 
+/// The same for rows of x that lie apart.
 template <int M, int N>
 inline void dot_tile(const std::array<const float*, M>& x, const std::array<const float*, N>& w, index_t width, float* out,
                      index_t stride) {
