@@ -30,6 +30,7 @@ using namespace loupe;
 using bench::float_bytes;
 using bench::matrix;
 using bench::random_floats;
+using bench::roof;
 using benchmark::Counter;
 
 executor one(1), all(0);
@@ -92,37 +93,38 @@ class operands {
 };
 std::optional<operands> weights; // of the benchmark that runs
 
-/// The roof of reading beside one run of a benchmark: the speed of memory may change within seconds on a machine that others use too, so it
-/// is measured right before and right after what depends on it.
-class reading_around {
-    executor* threads_; ///< null: measured with the other roofs
+/// The roofs beside one run of a benchmark. What a machine that others use too can do changes within seconds, so the one that matters is
+/// measured right before and right after.
+class roofs_around {
+    index_t threads_;
+    roof measured_;
     double before_;
 
-    double now() const {
-        static const lab::memory_reader reader;
-        return reader.rate(*threads_);
-    }
+    double now() const { return bench::roofs::measure(measured_, threads_of(threads_)); }
 
   public:
-    reading_around(bool streams, index_t threads)
-        : threads_(streams ? &threads_of(threads) : nullptr), before_(streams ? now() : roofs_of(threads).reading) {}
-    /// Bytes a second, the mean of both.
-    double rate() const { return threads_ == nullptr ? before_ : (before_ + now()) / 2; }
+    roofs_around(roof measured, index_t threads) : threads_(threads), measured_(measured), before_(now()) {}
+    /// After the run: of the roof that is measured, the mean of both; others as they were at the start of the program.
+    bench::roofs after() const {
+        bench::roofs all = roofs_of(threads_);
+        all.set(measured_, (before_ + now()) / 2);
+        return all;
+    }
 };
 
 /// The arithmetic that products are made of.
-double arithmetic_of(const kernel::packed_products* products, index_t tokens, index_t width, const bench::roofs& roofs) {
+roof arithmetic_of(const kernel::packed_products* products, index_t tokens, index_t width) {
     using enum kernel::activation_form;
     switch (products == nullptr ? floats : products->form_of(tokens, width)) {
     case floats:
-        return roofs.floats;
+        return roof::floats;
     case bfloats:
-        return roofs.bf16;
+        return roof::bf16;
     case bfloat_tiles:
     case split_tiles:
-        return roofs.tiles / simd::products_of_terms(products->tile_terms);
+        return roof::tiles;
     default:
-        return roofs.int8;
+        return roof::int8;
     }
 }
 
@@ -133,15 +135,17 @@ void matmul(benchmark::State& state, const format::info* f, const kernel::packed
     weights->make(f, products, m, streams);
     const auto x = random_floats(tokens * m.width);
     aligned_vector<float> y(bench::size(tokens * m.rows));
-    const bench::roofs& roofs = roofs_of(threads);
-    const reading_around reading(streams, threads);
+    const roof arithmetic = arithmetic_of(products, tokens, m.width);
+    const double products_for_one = arithmetic == roof::tiles ? simd::products_of_terms(products->tile_terms) : 1;
+    const roofs_around around(streams ? roof::reading : arithmetic, threads);
     index_t next = 0;
     for (auto _ : state) {
         kernel::matmul((*weights)[next++], {x.data(), tokens, m.width}, {y.data(), tokens, m.rows}, threads_of(threads));
         benchmark::DoNotOptimize(y.data());
     }
+    const bench::roofs roofs = around.after();
     put_streaming_work(state, product_of(2, tokens, m.rows, m.width), weights->bytes() + float_bytes(tokens * (m.width + m.rows)),
-                       arithmetic_of(products, tokens, m.width, roofs), reading.rate());
+                       roofs[arithmetic] / products_for_one, roofs[roof::reading]);
 }
 
 void add_matmul(const matrix& m) {
@@ -178,8 +182,7 @@ void attention(benchmark::State& state, const attention_sizes& sizes) {
     rope_table none;
     const std::vector<token_id> ids(bench::size(tokens));
     context c{threads_of(threads), memory, depth, tokens, ids, {}, none, none, 1e-6F};
-    const bench::roofs& roofs = roofs_of(threads);
-    const reading_around reading(tokens == 1, threads);
+    const roofs_around around(tokens == 1 ? roof::reading : roof::floats, threads);
     for (auto _ : state) {
         attend<Mask, kv::full, softcap::none, false, probe::none>(c, sizes, {q.data(), tokens, sizes.heads * sizes.head_width}, cache,
                                                                   {out.data(), tokens, sizes.heads * sizes.head_width});
@@ -193,10 +196,11 @@ void attention(benchmark::State& state, const attention_sizes& sizes) {
     const index_t keys = depth + tokens - seen_by<Mask, kv::full>(c, 0, sizes).first();
     const double flops = 4 * pairs * product_of(sizes.heads, sizes.head_width);
     const index_t bytes = float_bytes(2 * keys * width + 2 * tokens * sizes.heads * sizes.head_width);
+    const bench::roofs roofs = around.after();
     if (bytes < static_cast<index_t>(lab::beyond_caches() / 4)) // stays in a cache from one call to the next
-        put_work(state, flops, bytes, roofs.floats);
+        put_work(state, flops, bytes, roofs[roof::floats]);
     else
-        put_streaming_work(state, flops, bytes, roofs.floats, reading.rate());
+        put_streaming_work(state, flops, bytes, roofs[roof::floats], roofs[roof::reading]);
 }
 
 template <class Mask>
@@ -228,7 +232,7 @@ void add_row(const std::string& name, double flops, index_t bytes, std::function
                                          run();
                                          benchmark::ClobberMemory();
                                      }
-                                     put_work(state, flops, bytes, of_one.floats);
+                                     put_work(state, flops, bytes, of_one[roof::floats]);
                                  })
         ->Unit(benchmark::kMicrosecond)
         ->UseRealTime();
@@ -270,10 +274,10 @@ void add_rows(const bench::variant& v) {
 }
 
 void add(bool everything) {
-    of_one = bench::roofs::measure(one);
+    of_one = bench::roofs(one);
     of_one.put("1 thread");
     if (all.size() > 1) {
-        of_all = bench::roofs::measure(all);
+        of_all = bench::roofs(all);
         of_all.put(std::to_string(all.size()) + " threads");
     }
     for (const bench::variant& v : bench::variants()) {

@@ -20,9 +20,10 @@ inline std::size_t size(index_t n) { return static_cast<std::size_t>(n); }
 /// Bytes of `values` floats.
 inline index_t float_bytes(index_t values) { return values * static_cast<index_t>(sizeof(float)); }
 
-/// n values, uniform in [−1, 1).
+/// n values, uniform in [−1, 1). No two calls give the same ones: the product of a query with a key that is its like would dwarf all
+/// others, whose weights in a softmax would be denormal numbers or none.
 inline loupe::aligned_vector<float> random_floats(index_t n) {
-    std::mt19937 random(1);
+    static std::mt19937 random(1);
     std::uniform_real_distribution<float> draw(-1, 1);
     loupe::aligned_vector<float> values(size(n));
     for (float& v : values) v = draw(random);

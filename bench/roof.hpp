@@ -121,24 +121,44 @@ inline double tiles_roof(loupe::executor& threads) {
     });
 }
 
-/// All of them, in operations and bytes a second.
-struct roofs {
-    double floats, int8, bf16, tiles, reading;
+/// Bytes read from memory a second.
+inline double reading_roof(loupe::executor& threads) {
+    static const loupe::lab::memory_reader reader;
+    return reader.rate(threads);
+}
 
-    static roofs measure(loupe::executor& threads) {
-        return {float_roof(threads), int8_roof(threads), bf16_roof(threads), tiles_roof(threads),
-                loupe::lab::memory_reader().rate(threads)};
+/// What may bound a kernel.
+enum class roof { floats, int8, bf16, tiles, reading };
+
+/// All of them, in operations and bytes a second.
+class roofs {
+    double rates_[5]{};
+
+  public:
+    roofs() = default;
+    explicit roofs(loupe::executor& threads) {
+        for (const roof r : {roof::floats, roof::int8, roof::bf16, roof::tiles, roof::reading})
+            rates_[static_cast<int>(r)] = measure(r, threads);
     }
+    double operator[](roof r) const { return rates_[static_cast<int>(r)]; }
+    void set(roof r, double rate) { rates_[static_cast<int>(r)] = rate; }
+
+    static double measure(roof r, loupe::executor& threads) {
+        constexpr double (*measures[])(loupe::executor&) = {float_roof, int8_roof, bf16_roof, tiles_roof, reading_roof};
+        return measures[static_cast<int>(r)](threads);
+    }
+
     /// Names them in the benchmark's output. `beside`: "one thread".
     void put(const std::string& beside) const {
-        const auto say = [&](const char* name, double rate, const char* unit) {
-            benchmark::AddCustomContext("roof, " + std::string(name) + ", " + beside, std::to_string(rate * 1e-9) + " " + unit);
+        const auto say = [&](const char* name, roof r, const char* unit) {
+            if ((*this)[r] == 0) return; // the machine has none
+            benchmark::AddCustomContext("roof, " + std::string(name) + ", " + beside, std::to_string((*this)[r] * 1e-9) + " " + unit);
         };
-        say("float", floats, "GFLOP/s");
-        say("int8", int8, "GOP/s");
-        if (bf16 > 0) say("BF16", bf16, "GFLOP/s");
-        if (tiles > 0) say("tiles of BF16", tiles, "GFLOP/s");
-        say("reading", reading, "GB/s");
+        say("float", roof::floats, "GFLOP/s");
+        say("int8", roof::int8, "GOP/s");
+        say("BF16", roof::bf16, "GFLOP/s");
+        say("tiles of BF16", roof::tiles, "GFLOP/s");
+        say("reading", roof::reading, "GB/s");
     }
 };
 

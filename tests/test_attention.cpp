@@ -261,6 +261,23 @@ TEST_CASE("attention: a query's sums do not depend on how many are built beside 
     }
 }
 
+TEST_CASE("attention: a weight that would be a denormal number is none", "[attention]") {
+    const auto mixed = [](float score) { // of 0, whose score is 0, and of a value that shows the smallest weight
+        constexpr index_t width = 16;
+        std::vector<float> q(width, 0.0F), k(2 * width, 0.0F), v(2 * width, 0.0F), out(width);
+        q[0] = 1, k[width] = score, v[width] = 3e38F;
+        const float* const query = q.data();
+        const auto held = [&](const std::vector<float>& of) { return kernel::cached_rows::of({of.data(), 2, width}); };
+        kernel::attention_sums sums;
+        sums.start({&query, 1}, width);
+        sums.add<softcap::none>(held(k), held(v), std::vector<index_t>{0, 1}, std::vector{~std::uint64_t{0}}, 1, 0);
+        sums.finish(0, out);
+        return out[0];
+    };
+    CHECK(mixed(-87.5F) == 0); // e^−87.5 = 1e−38
+    CHECK_THAT(mixed(-87.0F), Catch::Matchers::WithinRel(3e38 * std::exp(-87.0), 1e-5));
+}
+
 TEST_CASE("attention: a query that sees nothing gives zeros", "[attention]") {
     kernel::attention_sums sums, later;
     sums.start(1, 5), later.start(1, 5);

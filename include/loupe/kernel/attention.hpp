@@ -226,7 +226,8 @@ class alignas(64) attention_sums { // threads work on neighbours
         coming_ = coming;
     }
 
-    /// Scores of row r become weights e^(s − m'); what was summed so far is scaled to the new maximum.
+    /// Scores of row r become weights e^(s − m'); what was summed so far is scaled to the new maximum. Weights that would be denormal
+    /// numbers are 0: on Intel's processors each product with one takes as long as hundreds of others.
     void weigh(index_t r, std::span<float> row) {
         using simd::floats;
         static_assert(key_block % simd::width == 0);
@@ -245,7 +246,8 @@ class alignas(64) attention_sums { // threads work on neighbours
         const float most = std::max(m, simd::largest(high));
         floats sum(0.0F);
         for (index_t j = 0; j < key_block; j += simd::width) {
-            const floats e = xsimd::exp(floats::load_aligned(row.data() + j) - floats(most));
+            floats e = xsimd::exp(floats::load_aligned(row.data() + j) - floats(most));
+            e = xsimd::select(e < floats(std::numeric_limits<float>::min()), floats(0.0F), e); // NaN stays
             e.store_aligned(row.data() + j);
             sum += e;
         }
