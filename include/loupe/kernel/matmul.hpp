@@ -66,6 +66,7 @@ struct packed_products {
     /// all strips of some bundles; null: it is the strip itself.
     index_t expand_from;
     index_t columns_at_once; ///< that all tokens pass over before the next, so that a tile of them stays in the first-level cache
+    index_t strips_at_once;  ///< that a tile of tokens passes over once it is there, at most
     index_t (*expanded_bytes)(index_t width); ///< of a strip
     void (*expand)(const strip_set& strips, index_t width, std::byte* to) = nullptr;
     /// The product with columns [first, last) of `width`, which are all that the expanded strip holds, for a tile of tokens: adds to what
@@ -174,9 +175,9 @@ class packed_multiplier {
     index_t tiled_ = y_.rows >= with_.expand_from ? y_.rows / token_tile * token_tile : 0; // tokens that see expanded strips
 
     index_t columns_ = std::min(w_.width, with_.columns_at_once);
-    /// Strips whose expanded forms stay in the second-level cache until all tokens have passed over them: as many as write a few lines of
-    /// each row of y, or one.
-    index_t cached_ = std::clamp<index_t>((index_t{512} << 10) / std::max<index_t>(1, with_.expanded_bytes(columns_)), 1, 8);
+    /// Strips whose expanded forms stay in the second-level cache until all tokens have passed over them, or one.
+    index_t cached_ =
+        std::clamp<index_t>((index_t{512} << 10) / std::max<index_t>(1, with_.expanded_bytes(columns_)), 1, with_.strips_at_once);
 
     /// Bundles of `size` strips from strip `first` on, every one `each` strips behind the one before.
     strip_set strips(index_t first, index_t count, index_t each, index_t size) const {

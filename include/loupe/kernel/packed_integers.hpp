@@ -552,6 +552,7 @@ constexpr packed_products make_products() {
                         .streams = Isa::streams,
                         .expand_from = Isa::expand_from,
                         .columns_at_once = 8192 / Isa::rows,
+                        .strips_at_once = 24, // 200 to 300 KB
                         .expanded_bytes = [](index_t width) { return width / 32 * static_cast<index_t>(sizeof(chunk)); },
                         .expand = expand,
                         .multiply_expanded = multiply_expanded};
