@@ -159,7 +159,7 @@ int main(int argc, char** argv) {
     benchmark::Initialize(&argc, argv);
     if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;
     float_roof = bench::float_roof(one);
-    read_roof = loupe::lab::memory_reader().rate(one);
+    read_roof = bench::reading_roof(one);
     benchmark::AddCustomContext("machine", lab::machine_text());
     benchmark::AddCustomContext("threads", std::to_string(all.size()));
     benchmark::AddCustomContext("roof, float, 1 thread", std::to_string(float_roof * 1e-9) + " GFLOP/s");
