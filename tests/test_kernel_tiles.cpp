@@ -166,6 +166,39 @@ TEST_CASE("tiles: slices of a packed matrix", "[tiles]") {
     }
 }
 
+// Results of many megabytes go around the caches in whole lines; most rows of these begin within one.
+TEST_CASE("tiles: what is written past the caches is what slices write", "[tiles]") {
+    constexpr index_t tokens = 17, rows = 61'709, width = 32, part = 160;
+    static_assert(tokens * rows * 4 > simd::streamed_beyond && tokens * part * 4 <= simd::streamed_beyond);
+    const auto& f = format::info_of<format::q8_0>();
+    const auto x = random_floats(tokens * width, 11);
+    const auto blocks = random_blocks(f, rows, width);
+    const packed_view w(f, blocks.data(), rows, width, *kernel::products_for<plain, true>(f));
+    for (const index_t threads : {1, 2}) {
+        const auto all = product(w, x, tokens, threads);
+        for (const index_t first : {index_t{0}, 32'000 / part * part, rows / part * part}) {
+            const index_t count = std::min(part, rows - first);
+            const auto some = product(w.slice(first, count), x, tokens);
+            for (index_t t = 0; t < tokens; ++t)
+                CHECK(std::equal(some.begin() + t * count, some.begin() + (t + 1) * count, all.begin() + t * rows + first));
+        }
+        CHECK(std::ranges::none_of(all, [](float v) { return std::isnan(v); }));
+    }
+}
+
+TEST_CASE("stream: copies as many floats as it is told, wherever they go", "[tiles]") {
+    const auto from = random_floats(80, 12);
+    for (const index_t at : {0, 1, 16}) {
+        for (const index_t count : {0, 1, 16, 37, 64}) {
+            aligned_vector<float> to(96, -1.0F), expected = to;
+            std::copy_n(from.begin() + 3, count, expected.begin() + at);
+            simd::stream(from.data() + 3, count, to.data() + at);
+            simd::finish_streaming();
+            CHECK((to == expected));
+        }
+    }
+}
+
 // What is left of an infinity is not a number: of its own token and row, and of no other.
 TEST_CASE("tiles: a value that is not finite stays in its row", "[tiles]") {
     constexpr index_t rows = 40, width = 64, tokens = 20;

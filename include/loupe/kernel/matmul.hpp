@@ -2,6 +2,7 @@
 #pragma once
 
 #include <loupe/core/buffer.hpp>
+#include <loupe/core/compat/streaming.hpp>
 #include <loupe/core/executor.hpp>
 #include <loupe/core/shared_tasks.hpp>
 #include <loupe/core/view.hpp>
@@ -282,6 +283,7 @@ inline void multiply_tiles_of(const weight_view& w, const activation_rows& x, ma
     const index_t strips = pair / with.rows, bytes = with.strip_bytes(w.width); // strips: to a pair of tiles
     const index_t begin = first * with.rows, end = std::min(w.rows, last * with.rows), pairs = (end - begin + pair - 1) / pair;
     std::byte* const tiles = memory_of_tiles.take(columns / simd::tile_columns * 2 * Terms * simd::tile_bytes).data();
+    const bool streamed = y.rows * w.rows * index_t{sizeof(float)} > simd::streamed_beyond;
     const typename Tiles::session session{};
     for (index_t t = 0; t < y.rows; t += most) {
         const index_t tokens = std::min(most, y.rows - t), blocks = (tokens + rows - 1) / rows;
@@ -307,13 +309,16 @@ inline void multiply_tiles_of(const weight_view& w, const activation_rows& x, ma
                 }
             }
         }
-        for (index_t i = 0; i < tokens; ++i) {
+        for (index_t i = 0; i < tokens; ++i) { // whole rows: requests of the processor's own run ahead
             for (index_t p = 0; p < pairs; ++p) {
                 const index_t row = begin + p * pair, count = std::min(pair, end - row);
-                std::copy_n(sums[p * blocks * rows + i].data(), count, y[t + i].data() + row);
+                const float* const from = sums[p * blocks * rows + i].data();
+                float* const to = y[t + i].data() + row;
+                streamed ? simd::stream(from, count, to) : void(std::copy_n(from, count, to));
             }
         }
     }
+    if (streamed) simd::finish_streaming();
 }
 
 /// The same with the terms that the format's weights have.
