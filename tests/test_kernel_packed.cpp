@@ -296,6 +296,80 @@ TEST_CASE("packed: products side by side give the bits of each alone", "[packed]
     kernel::matmul(std::span<const kernel::product>{}, run); // nothing to do
 }
 
+namespace {
+
+/// Products of some tokens with two matrices side by side, as tasks for threads.
+struct cut_products {
+    std::array<kernel::product, 2> products;
+    std::vector<kernel::detail::task> tasks;
+    shared_tasks shared;
+
+    cut_products(const kernel::packed_products& with, const format::info& f, index_t rows, index_t width, index_t tokens, index_t threads) {
+        static constexpr std::byte nothing{}; // tasks are cut without a look at what they are of
+        for (auto& p : products) {
+            p.w = kernel::for_products({&f, &nothing, rows, width}, with);
+            p.w.packed = &nothing;
+            p.x = {nullptr, tokens, width};
+            p.y = {nullptr, tokens, rows};
+            rows += 33;
+        }
+        kernel::detail::cut(products, threads, tasks, shared);
+    }
+    /// How often each strip of product i is in a task.
+    std::vector<int> strips_of(std::size_t i) const {
+        std::vector<int> times(static_cast<std::size_t>(kernel::packed_strips(products[i].w)));
+        for (const auto& t : tasks) {
+            for (index_t stream = 0; stream < t.streams && t.product == i; ++stream) {
+                for (index_t s = t.first; s < t.last; ++s) ++times.at(static_cast<std::size_t>(s + stream * t.apart));
+            }
+        }
+        return times;
+    }
+    /// Tasks that do not go on where the one before has ended.
+    int beginnings() const {
+        int count = 1;
+        for (std::size_t i = 1; i < tasks.size(); ++i) {
+            const auto &before = tasks[i - 1], &t = tasks[i];
+            const bool next_step = t.first == before.last, rest_of_step = t.first == before.first + before.streams * before.apart;
+            count += t.product != before.product || t.apart != before.apart || !(next_step || rest_of_step);
+        }
+        return count;
+    }
+};
+
+} // namespace
+
+TEST_CASE("packed: tasks take every strip once", "[packed]") {
+    const auto& f = format::info_of<format::q2_k>();
+    for (const auto* with : {kernel::fastest_products_for(f), kernel::products_for<simd::int8_portable<8>>(f)}) {
+        for (const index_t rows : {1, 100, 640, 2049, 6144}) {
+            for (const index_t tokens : {1, 8, 20, 64}) {
+                for (const index_t threads : {1, 2, 3}) {
+                    CAPTURE(rows, tokens, threads);
+                    const cut_products cut(*with, f, rows, 256, tokens, threads);
+                    for (const std::size_t i : {0U, 1U}) {
+                        const auto times = cut.strips_of(i);
+                        CHECK(std::ranges::count(times, 1) == std::ssize(times));
+                    }
+                }
+            }
+        }
+    }
+}
+
+// Streams that are read side by side take some microseconds to begin: a tenth of what one token takes with a matrix of 3 MB and two
+// threads.
+TEST_CASE("packed: tasks of few tokens go on where the one before has ended", "[packed]") {
+    const auto& f = format::info_of<format::q2_k>();
+    const auto& with = *kernel::products_for<simd::int8_portable<8>>(f); // three streams of two strips each
+    for (const index_t threads : {1, 2, 3}) {
+        const cut_products cut(with, f, 6144, 1536, 1, threads);
+        CAPTURE(threads, cut.tasks.size());
+        CHECK(std::ssize(cut.tasks) >= 6 * (threads - 1)); // what a slow thread has not begun others can take
+        CHECK(cut.beginnings() <= threads + 4);            // of parts, of the second matrix, and of what is too little for all streams
+    }
+}
+
 TEST_CASE("packed: a matrix without columns is multiplied to zeros, and one without rows to nothing", "[packed]") {
     for_each_format([&]<class F>() {
         const auto& f = format::info_of<F>();

@@ -166,6 +166,14 @@ inline void tile_rest(index_t tokens, std::integer_sequence<int, Ms...>, matrix_
     (void)((tokens == Ms + 1 && (tile_row<Ms + 1>(x, t, w, rows, stride, y, y_stride), true)) || ...);
 }
 
+/// What one thread does at a time of one product: strips [first, last) of a packed matrix, and as many in each of the other streams, whose
+/// strips begin `apart` behind those of the one before; or else rows.
+struct task {
+    std::size_t product;
+    index_t first, last;
+    index_t streams = 1, apart = 0;
+};
+
 /// Strips of a packed matrix against all tokens, for those of whole tiles by expanded strips if they are many.
 class packed_multiplier {
     const weight_view& w_;
@@ -236,14 +244,12 @@ class packed_multiplier {
             first += count * size;
         }
     }
-    /// As many streams as are best read side by side, each as long as the others; of bundles that are left each is one.
-    void multiply_streams(index_t first, index_t last) const {
-        while (first < last) {
-            const index_t size = std::min(w_.bundle, last - first), bundles = (last - first) / size;
-            const index_t count = std::min(with_.streams, bundles), each = bundles / count * size;
-            for (index_t s = first; s < first + each; s += size)
-                multiply_set(strips(s, count, each, size), y_.data + s * with_.rows, y_.stride, each * with_.rows);
-            first += count * each;
+    /// Streams, each from the task's first strip on and up to `last`.
+    void multiply_streams(const task& t, index_t last) const {
+        if (t.streams > 1) simd::prefetch_beginnings(w_.packed + t.first * bytes_, t.streams, t.apart * bytes_);
+        for (index_t s = t.first, size = 0; s < last; s += size) {
+            size = std::min(w_.bundle, last - s);
+            multiply_set(strips(s, t.streams, t.apart, size), y_.data + s * with_.rows, y_.stride, t.apart * with_.rows);
         }
     }
     /// The last one, which ends beyond the matrix.
@@ -258,17 +264,16 @@ class packed_multiplier {
   public:
     packed_multiplier(const weight_view& w, const activation_rows& x, matrix_view<float> y) : w_(w), x_(x), y_(y) {}
 
-    /// Strips [first, last).
-    void multiply(index_t first, index_t last) const {
-        const index_t whole = std::min(last, w_.rows / with_.rows);
-        tiled_ > 0 ? multiply_neighbours(first, whole) : multiply_streams(first, whole);
-        if (whole < last) multiply_last(whole);
+    void multiply(const task& t) const {
+        const index_t whole = std::min(t.last, w_.rows / with_.rows);
+        tiled_ > 0 ? multiply_neighbours(t.first, whole) : multiply_streams(t, whole);
+        if (whole < t.last) multiply_last(whole);
     }
 };
 
-/// Strips [first, last) of a packed matrix against all tokens.
-inline void multiply_packed(const weight_view& w, const activation_rows& x, matrix_view<float> y, index_t first, index_t last) {
-    if (y.rows > 0) packed_multiplier(w, x, y).multiply(first, last);
+/// Strips of a packed matrix against all tokens.
+inline void multiply_packed(const weight_view& w, const activation_rows& x, matrix_view<float> y, const task& t) {
+    if (y.rows > 0) packed_multiplier(w, x, y).multiply(t);
 }
 
 /// Strips [first, last) of a packed matrix against all tokens, by tiles, with weights of as many terms. 256 columns of two tiles of weights
@@ -362,12 +367,6 @@ struct product {
 
 namespace detail {
 
-/// What one thread does at a time of one product: strips of a packed matrix, or else rows.
-struct task {
-    std::size_t product;
-    index_t first, last;
-};
-
 /// What a task costs for each byte of weights: to read it takes about as long as arithmetic with it for four tokens.
 inline index_t cost_of_byte(const product& p) { return 4 + p.x.rows; }
 inline index_t bytes_of(const weight_view& w) { return w.packed == nullptr ? w.rows * w.row_bytes() : packed_bytes(w); }
@@ -379,7 +378,7 @@ inline index_t rows_of_task(const product& p, index_t threads) {
     return std::min(cached, std::max<index_t>(2 * tile_w, p.w.rows / (2 * threads) / tile_w * tile_w));
 }
 
-/// Strips of a task with a packed matrix, of a part with so many left to each of `threads`.
+/// Strips of a task with a packed matrix that many tokens pass over, of a part with so many left to each of `threads`.
 inline index_t strips_of_task(const product& p, index_t left, index_t threads) {
     const packed_products& with = *p.w.products;
     const bool tiled = is_tiled(with.form_of(p.x.rows, p.w.width));
@@ -387,13 +386,46 @@ inline index_t strips_of_task(const product& p, index_t left, index_t threads) {
     const index_t together = tiled ? 2 * simd::tile_rows / with.rows : p.w.bundle; // strips to a pair of tiles, or to a bundle
     const index_t least = tiled ? 2 * together : std::max<index_t>(1, 16384 / bytes);
     const index_t most = tiled ? 8 * together : std::max<index_t>(1, (index_t{4} << 20) / bytes);
-    const index_t wanted = threads == 1 ? left : left * simd::eighths_at_once / 8;
-    return (std::clamp(wanted, least, most) + together - 1) / together * together;
+    return (std::clamp(threads == 1 ? left : left / 2, least, most) + together - 1) / together * together;
 }
 
-/// Cuts products into tasks, a part of all work for each thread: of packed matrices half or more of what is left of the part at a time.
-/// These are few, since some machines begin anew with each, and small ones at last, so that all threads are done at the same time
-/// (factoring: Hummel, Schonberg and Flynn 1992).
+/// Whether so few tokens see each weight that to read it is most of the work.
+inline bool is_streamed(const product& p) {
+    return p.w.packed != nullptr && !is_tiled(p.w.products->form_of(p.x.rows, p.w.width)) &&
+           p.x.rows < std::max(token_tile, p.w.products->expand_from);
+}
+
+/// Strips of a part, of `count` that are left: about `wanted`, in streams of whole bundles.
+inline index_t strips_of_part(const product& p, index_t wanted, index_t count) {
+    const index_t together = p.w.bundle * p.w.products->streams;
+    const index_t size = std::max(together, (wanted + together / 2) / together * together);
+    return count - size < together ? count : size;
+}
+
+/// Strips [first, end) of product i as tasks, a part for one of `threads`: as many streams as are best read side by side, each as long as
+/// the others, and of all of them half of what is left at a time. A task goes on where the one before has ended, for whoever takes both: to
+/// begin anew takes as long as to read tens of kilobytes. The last step is two tasks.
+inline void add_streams(std::size_t i, const product& p, index_t first, index_t end, index_t threads, std::vector<task>& tasks) {
+    const packed_products& with = *p.w.products;
+    const index_t whole = std::min(end, p.w.rows / with.rows);
+    for (index_t streams = 0, apart = 0; first < whole; first += streams * apart) {
+        const index_t size = std::min(p.w.bundle, whole - first), bundles = (whole - first) / size;
+        streams = std::min(with.streams, bundles), apart = bundles / streams * size;
+        const index_t step = std::max<index_t>(1, streams * size * with.strip_bytes(p.w.width)); // bytes
+        const index_t least = 1 + 16384 / step, most = 1 + (index_t{4} << 20) / step;
+        for (index_t s = 0, count = 0; s < apart; s += count * size) {
+            const index_t from = first + s, left = (apart - s) / size;
+            count = threads == 1 ? left : std::min(left, std::clamp(left / 2, least, most));
+            const index_t some = count < left || threads == 1 ? streams : (streams + 1) / 2;
+            for (index_t j = 0; j < streams; j += some)
+                tasks.push_back({i, from + j * apart, from + j * apart + count * size, std::min(some, streams - j), apart});
+        }
+    }
+    if (whole < end) tasks.push_back({i, whole, end});
+}
+
+/// Cuts products into tasks, a part of all work for each thread: of packed matrices half of what is left of the part at a time. These are
+/// few, and small ones at last, so that all threads are done at the same time (factoring: Hummel, Schonberg and Flynn 1992).
 inline void cut(std::span<const product> products, index_t threads, std::vector<task>& tasks, shared_tasks& shared) {
     index_t left = 0; // of what all cost
     for (const product& p : products) left += bytes_of(p.w) * cost_of_byte(p);
@@ -404,9 +436,11 @@ inline void cut(std::span<const product> products, index_t threads, std::vector<
         const index_t count = p.w.packed == nullptr ? p.w.rows : packed_strips(p.w);
         const index_t cost = std::max<index_t>(1, bytes_of(p.w) / std::max<index_t>(1, count) * cost_of_byte(p)); // of a row or strip
         for (index_t first = 0, end = 0; first < count; first = end) {
-            const index_t size = p.w.packed == nullptr ? rows_of_task(p, threads) : strips_of_task(p, part_left / cost, threads);
+            const index_t size = p.w.packed == nullptr ? rows_of_task(p, threads)
+                                 : is_streamed(p)      ? strips_of_part(p, part_left / cost, count - first)
+                                                       : strips_of_task(p, part_left / cost, threads);
             end = std::min(count, first + size);
-            tasks.push_back({i, first, end});
+            is_streamed(p) ? add_streams(i, p, first, end, threads, tasks) : tasks.push_back({i, first, end});
             left -= (end - first) * cost, part_left -= (end - first) * cost;
             if (part_left <= 0 && part + 1 < threads) {
                 shared.add_part(std::ssize(tasks));
@@ -459,7 +493,7 @@ inline void matmul(std::span<const product> products, executor& threads) {
                 simd::tiles_available() ? detail::multiply_tiled<simd::tiles> : detail::multiply_tiled<simd::tiles_portable>;
             multiply(p.w, xs[from[task.product]], p.y, task.first, task.last);
         } else {
-            detail::multiply_packed(p.w, xs[from[task.product]], p.y, task.first, task.last);
+            detail::multiply_packed(p.w, xs[from[task.product]], p.y, task);
         }
     });
 }
