@@ -14,6 +14,7 @@ NF == 0 || section == "" { next }
         sub(/^\t+[0-9a-f]+: /, "", line)
         sub(/^R_X86_64_PLT32/, "R_X86_64_PC32", line) # whether the linker may go through a table says nothing of the code
         split(line, part, /[ \t]+/)
+        if (text[key, count[key]] ~ /^(bnd )?(j|call)/) sub(/<.*/, "", text[key, count[key]]) # where it leads the linker fills in
         text[key, count[key]] = text[key, count[key]] " {" part[1] "}"
         refers[key, count[key]] = refers[key, count[key]] " " part[2]
         next
